@@ -1,0 +1,109 @@
+package event
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"math/bits"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// Totals sums up requests without naming them. Two sides that saw the same requests have equal totals; a lost, doubled
+// or foreign request changes Requests or IDSum.
+type Totals struct {
+	Requests uint64 `json:"requests"`
+	Bytes    uint64 `json:"bytes"`   // of bodies, as received
+	FirstAt  int64  `json:"firstAt"` // received-at of the earliest, microseconds since the epoch; 0 when empty
+	LastAt   int64  `json:"lastAt"`
+	IDSum    Sum    `json:"idSum"` // SUM of IDTail
+}
+
+// Add counts one request.
+func (t *Totals) Add(id uuid.UUID, body int, receivedAt int64) {
+	t.Merge(Totals{Requests: 1, Bytes: uint64(body), FirstAt: receivedAt, LastAt: receivedAt, IDSum: Sum{Lo: IDTail(id)}})
+}
+
+// Merge adds all of u.
+func (t *Totals) Merge(u Totals) {
+	if u.Requests == 0 {
+		return
+	}
+	if t.Requests == 0 || u.FirstAt < t.FirstAt {
+		t.FirstAt = u.FirstAt
+	}
+	t.LastAt = max(t.LastAt, u.LastAt)
+	t.Requests += u.Requests
+	t.Bytes += u.Bytes
+	t.IDSum = t.IDSum.Add(u.IDSum)
+}
+
+// String is the compact form carried in a journal message's header: "requests bytes firstAt lastAt idSum".
+func (t Totals) String() string {
+	return fmt.Sprintf("%d %d %d %d %s", t.Requests, t.Bytes, t.FirstAt, t.LastAt, t.IDSum)
+}
+
+// ParseTotals reads what String wrote.
+func ParseTotals(s string) (Totals, error) {
+	var t Totals
+	var sum string
+	if n, err := fmt.Sscanf(s, "%d %d %d %d %s", &t.Requests, &t.Bytes, &t.FirstAt, &t.LastAt, &sum); err != nil {
+		return Totals{}, fmt.Errorf("totals %q: field %d: %w", s, n+1, err)
+	}
+	var err error
+	if t.IDSum, err = ParseSum(sum); err != nil {
+		return Totals{}, fmt.Errorf("totals %q: %w", s, err)
+	}
+	return t, nil
+}
+
+// IDTail is the last 15 hexadecimal digits of a request id as an integer: 60 random bits that fit a signed 64-bit
+// column in every warehouse.
+func IDTail(id uuid.UUID) uint64 {
+	var n uint64
+	for _, b := range id[8:] {
+		n = n<<8 | uint64(b)
+	}
+	return n & (1<<60 - 1)
+}
+
+// Sum is an unsigned 128-bit integer: room for 2^68 request ids. Its JSON form is a decimal string, since JSON readers
+// round large numbers.
+type Sum struct{ Hi, Lo uint64 }
+
+// Add returns s + t.
+func (s Sum) Add(t Sum) Sum {
+	lo, carry := bits.Add64(s.Lo, t.Lo, 0)
+	hi, _ := bits.Add64(s.Hi, t.Hi, carry)
+	return Sum{Hi: hi, Lo: lo}
+}
+
+func (s Sum) String() string {
+	n := new(big.Int).SetUint64(s.Hi)
+	return n.Lsh(n, 64).Or(n, new(big.Int).SetUint64(s.Lo)).String()
+}
+
+// ParseSum reads a decimal.
+func ParseSum(text string) (Sum, error) {
+	n, ok := new(big.Int).SetString(strings.TrimSpace(text), 10)
+	if !ok || n.Sign() < 0 || n.BitLen() > 128 {
+		return Sum{}, fmt.Errorf("sum %q: want a decimal below 2^128", text)
+	}
+	lo := new(big.Int).And(n, new(big.Int).SetUint64(^uint64(0))).Uint64()
+	return Sum{Hi: n.Rsh(n, 64).Uint64(), Lo: lo}, nil
+}
+
+// MarshalJSON writes a decimal string.
+func (s Sum) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) }
+
+// UnmarshalJSON reads a decimal string.
+func (s *Sum) UnmarshalJSON(b []byte) error {
+	var text string
+	if err := json.Unmarshal(b, &text); err != nil {
+		return err
+	}
+	var err error
+	*s, err = ParseSum(text)
+	return err
+}

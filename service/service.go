@@ -1,0 +1,246 @@
+// Package service is the HTTP face that every Sparrow process shares: authentication between our own processes, health,
+// readiness, metrics, problem+json, and an orderly stop.
+//
+// Invariant: nothing but /healthz, /readyz and /metrics answers without the secret, and a panic in a handler is a
+// reported 500, never a dead process.
+package service
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/sparrowhq/sparrow/telemetry"
+)
+
+// Problem answers with application/problem+json (RFC 9457). detail says what happened, to which input, and what to do.
+func Problem(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) && w.Header().Get("Retry-After") == "" {
+		w.Header().Set("Retry-After", "1")
+	}
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
+}
+
+// JSON answers 200 with v.
+func JSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v)
+}
+
+// Router returns a router that answers /healthz, /readyz and /metrics, and recovers panics. ready returns one error per
+// reason for which the process should not get traffic; nil means ready.
+func Router(t *telemetry.Telemetry, ready func() []error) *mux.Router {
+	r := mux.NewRouter()
+	r.Use(func(next http.Handler) http.Handler { return recovered(t, next) })
+	r.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) }).Methods(http.MethodGet)
+	r.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		var reasons []string
+		for _, err := range ready() {
+			reasons = append(reasons, err.Error())
+		}
+		if len(reasons) > 0 {
+			Problem(w, http.StatusServiceUnavailable, strings.Join(reasons, "; "))
+			return
+		}
+		w.Write([]byte("ready\n"))
+	}).Methods(http.MethodGet)
+	r.Handle("/metrics", promhttp.HandlerFor(t.Registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(t.Log.Handler(), slog.LevelError)})).Methods(http.MethodGet)
+	return r
+}
+
+func recovered(t *telemetry.Telemetry, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(v)
+			}
+			t.Panic(v, slog.String("route", r.Method+" "+r.URL.Path))
+			Problem(w, http.StatusInternalServerError, "the process met a bug while handling this request; it is reported")
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Authenticated lets only requests with "Authorization: Bearer <secret>" through.
+func Authenticated(secret string) mux.MiddlewareFunc {
+	want := sha256.Sum256([]byte(secret))
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+			got := sha256.Sum256([]byte(token))
+			if secret == "" || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+				w.Header().Set("WWW-Authenticate", "Bearer")
+				Problem(w, http.StatusUnauthorized, "the Authorization header does not carry this installation's secret")
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// bearer adds the secret to each request.
+type bearer struct {
+	secret string
+	next   http.RoundTripper
+}
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+b.secret)
+	return b.next.RoundTrip(r)
+}
+
+// Client returns an HTTP client of its own (connections are never shared between peers) that authenticates with secret.
+// It sets no overall timeout: callers bound each call by its context.
+func Client(secret string) *http.Client {
+	tr := &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		MaxIdleConnsPerHost:   4,
+		IdleConnTimeout:       time.Minute,
+		DisableCompression:    true,
+		WriteBufferSize:       64 << 10,
+		ReadBufferSize:        64 << 10,
+		ExpectContinueTimeout: time.Second,
+	}
+	return &http.Client{Transport: bearer{secret: secret, next: tr}, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return errors.New("redirected: a Sparrow process never redirects, the address must be wrong")
+	}}
+}
+
+// Serve answers on l until ctx ends, then stops accepting and gives running requests up to grace. It returns once the
+// server is down; nil after an orderly stop.
+func Serve(ctx context.Context, t *telemetry.Telemetry, l net.Listener, h http.Handler, grace time.Duration) error {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          log.New(discardTLSNoise{t.Log}, "", 0),
+	}
+	return Run(ctx, srv, l, grace)
+}
+
+// Run is Serve for a server with limits of its own.
+func Run(ctx context.Context, srv *http.Server, l net.Listener, grace time.Duration) error {
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("listener %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	err := srv.Shutdown(stop)
+	if err != nil {
+		srv.Close()
+		err = fmt.Errorf("listener %s: requests still running after %s were cut: %w", l.Addr(), grace, err)
+	}
+	<-failed
+	return err
+}
+
+// discardTLSNoise sends net/http's own messages to the log at debug level: they tell of clients, not of us.
+type discardTLSNoise struct{ log *slog.Logger }
+
+func (d discardTLSNoise) Write(p []byte) (int, error) {
+	d.log.Debug("http", "message", strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// Secret returns the secret kept in path, creating a random one (mode 0600) if there is none. A file that others can
+// read is refused.
+func Secret(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return createSecret(path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("secret: %w", err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", fmt.Errorf("secret: %w", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("secret %s is readable by others (mode %04o): chmod 600 it, or delete it and restart to get a new one", path, info.Mode().Perm())
+	}
+	s := strings.TrimSpace(string(b))
+	if len(s) < 32 {
+		return "", fmt.Errorf("secret %s holds %d characters, want at least 32: delete it and restart to get a new one", path, len(s))
+	}
+	return s, nil
+}
+
+func createSecret(path string) (string, error) {
+	raw := make([]byte, 32)
+	rand.Read(raw)
+	s := hex.EncodeToString(raw)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", fmt.Errorf("secret: %w", err)
+	}
+	if err := WriteFile(path, []byte(s+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("secret: %w", err)
+	}
+	return s, nil
+}
+
+// WriteFile replaces path durably and at once: temporary file, write, sync, close, rename, sync of the folder.
+func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if err = f.Chmod(mode); err != nil {
+		return err
+	}
+	if _, err = f.Write(data); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
