@@ -1,4 +1,4 @@
-package duckdb_test
+package served_test
 
 import (
 	"fmt"
@@ -9,10 +9,18 @@ import (
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
 	"github.com/sparrowhq/sparrow/warehouse/duckdb"
+	"github.com/sparrowhq/sparrow/warehouse/served"
+	"net/http/httptest"
 )
 
 func TestSmoke(t *testing.T) {
-	e, err := duckdb.Open(duckdb.Options{Path: filepath.Join(t.TempDir(), "w", "w.duckdb")})
+	d, err := duckdb.Open(duckdb.Options{Path: filepath.Join(t.TempDir(), "w", "w.duckdb")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(served.Handler(served.Options{Warehouse: d, Secret: "s"}))
+	defer srv.Close()
+	e, err := served.New(served.ClientOptions{URL: srv.URL, Secret: "s"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,5 +56,5 @@ func TestSmoke(t *testing.T) {
 		}
 		rows.Close()
 	}
-	fmt.Println(e.Close())
+	fmt.Println(e.Close(), d.Close())
 }
