@@ -549,6 +549,63 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+// TestOldFramesAreCut has a mirror that kept whole lines only of the window's beginning.
+func TestOldFramesAreCut(t *testing.T) {
+	w := newWorld(t)
+	w.many(200, "view") // frames 3 … 22; a line holds 8 here
+	w.drop(event.Blue, func(_ int, r warehouse.Row) bool { return r.Frame == 5 })
+	e := w.store()
+	p := inexact{w, 16}
+	ev, err := Collect(context.Background(), Sources{Pipeline: p, Warehouse: e}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := Judge(*ev, Policy{}); v.Outcome != Pass || ev.Window.First != 8 || !strings.Contains(ev.Window.Chosen, "cut to begin at 8") {
+		t.Errorf("%s in %+v: %+v", v.Outcome, ev.Window, v.Reasons)
+	}
+	// A window that lies in one such line holds no frame that could be counted.
+	ev, err = Collect(context.Background(), Sources{Pipeline: p, Warehouse: e}, Options{Window: WindowSpec{From: 3, To: 6}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := Judge(*ev, Policy{}); v.Outcome != Inconclusive || v.Reasons[0].Code != CodeEmpty {
+		t.Errorf("%s in %+v: %+v", v.Outcome, ev.Window, v.Reasons)
+	}
+	if _, err = Collect(context.Background(), Sources{Pipeline: inexact{w, 1 << 40}, Warehouse: e}, Options{Window: WindowSpec{From: 8, To: 15}}); err != nil {
+		t.Errorf("at the edges of a line: %v", err)
+	}
+}
+
+// inexact is a mirror that has only whole lines of eight frames below a frame.
+type inexact struct {
+	*world
+	below uint64
+}
+
+func (p inexact) Ledger(ctx context.Context, from, to uint64) (Ledger, error) {
+	for _, edge := range []uint64{from, to + 1} {
+		if edge < p.below && edge%8 != 0 {
+			return Ledger{}, fmt.Errorf("asked: %w", &InexactError{Detail: "gone", Below: edge / 8 * 8, Above: edge/8*8 + 8})
+		}
+	}
+	return p.world.Ledger(ctx, from, to)
+}
+
+func TestControlRecordAtTheEnd(t *testing.T) {
+	w := newWorld(t)
+	w.many(20, "view")
+	end := w.next - 1
+	w.decide(event.Control{Kind: event.Candidate, Live: event.Green, Candidate: blueBuild, LiveBuild: greenBuild})
+	w.cursor = map[event.Stack]event.Cursor{event.Green: {Frame: end + 1}, event.Blue: {Frame: end + 1}}
+	ev := w.collect(w.store(), Options{Window: WindowSpec{Count: 3}})
+	if !ev.Window.Empty() {
+		t.Errorf("window %+v, want none after the declaration", ev.Window)
+	}
+	if ev.Window.Last != end {
+		t.Errorf("the window ends at %d, the last frame is %d", ev.Window.Last, end)
+	}
+}
+
 func TestNotExercised(t *testing.T) {
 	w := newWorld(t)
 	w.many(40, "view", "rare")
