@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -91,12 +93,17 @@ func (s *Sender) attempt(ctx context.Context, payload []byte, encoding string) o
 	resp, err := s.client.Do(req)
 	if err != nil {
 		s.noteStatus("none")
+		var dial *net.OpError
+		if !errors.As(err, &dial) || dial.Op != "dial" { // else not a byte was sent
+			s.unknown.Add(1)
+		}
 		return outcome{problem: err.Error()}
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil { // the status line was read, but an answer that breaks off is none
 		s.noteStatus("none")
+		s.unknown.Add(1)
 		return outcome{problem: err.Error()}
 	}
 	s.noteStatus(strconv.Itoa(resp.StatusCode))
@@ -151,9 +158,6 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 func (s *Sender) noteStatus(status string) {
-	if status == "none" {
-		s.unknown.Add(1)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.statuses[status]++

@@ -35,7 +35,7 @@ func (p *parcel) ids(request uuid.UUID) []string {
 func single(l Line) *parcel {
 	p := &parcel{body: l.Body, events: []int{l.Number}}
 	// Only a body that may be a list needs to be read: any other is one event, readable or not.
-	if l.Body[0] != '[' && !bytes.Contains(l.Body, []byte("batch")) && bytes.IndexByte(" \t", l.Body[0]) < 0 {
+	if l.Body[0] != '[' && !bytes.Contains(l.Body, []byte("batch")) && l.Body[0] != ' ' && l.Body[0] != '\t' {
 		return p
 	}
 	var b body.Body

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -65,7 +66,7 @@ type Sender struct {
 	began   time.Time
 	latency histogram
 
-	sent, acknowledged, listed, refused, attempts, retried, unknown, bytes, interrupted atomic.Int64
+	sent, acknowledged, refused, attempts, retried, unknown, bytes, interrupted atomic.Int64
 
 	mu       sync.Mutex
 	statuses map[string]int64
@@ -103,7 +104,7 @@ type Summary struct {
 	Interrupted  int64            `json:"interrupted"`  // given up because the run ended
 	Attempts     int64            `json:"attempts"`     // requests, retries included
 	Retried      int64            `json:"retried"`      // requests
-	Unknown      int64            `json:"unknown"`      // requests without an answer: accepted or not
+	Unknown      int64            `json:"unknown"`      // requests that broke off without an answer: accepted or not
 	Bytes        int64            `json:"bytes"`        // of bodies, in all attempts
 	Statuses     map[string]int64 `json:"statuses"`     // of requests: HTTP status, or "none"
 	Seconds      float64          `json:"seconds"`
@@ -201,7 +202,7 @@ func (s *Sender) feed(ctx context.Context, jobs chan<- job) error {
 		due := time.Now()
 		if s.o.Rate > 0 {
 			// Counted from the start, so that a late timer delays one request, not all after it.
-			due = start.Add(time.Duration(float64(events) / s.o.Rate * float64(time.Second)))
+			due = start.Add(time.Duration(math.Round(float64(events) / s.o.Rate * float64(time.Second))))
 			timer.Reset(time.Until(due))
 			select {
 			case <-timer.C:
