@@ -8,8 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
-	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -104,27 +105,39 @@ func located(path string, err error) error {
 		}
 		what := m[2]
 		if u := unknown.FindStringSubmatch(what); u != nil {
-			what = unknownKey(u[1])
+			what = unknownKey(u[1], u[2])
 		}
 		errs = append(errs, fmt.Errorf("%s:%s: %s", path, m[1], what))
 	}
 	return errors.Join(errs...)
 }
 
-// unknownKey says that nothing is called name, and what might have been meant.
-func unknownKey(name string) string {
-	c := Default()
+// unknownKey says that the section of the given type has nothing called name, and what might have been meant.
+func unknownKey(name, section string) string {
 	var near []string
-	for _, s := range Settings(&c) {
-		if distance(s.Key[strings.LastIndexByte(s.Key, '.')+1:], name) <= 1+len(name)/4 {
-			near = append(near, s.Key)
+	for _, key := range keys(reflect.TypeFor[Config](), section) {
+		if distance(key, name) <= 1+len(name)/4 {
+			near = append(near, strconv.Quote(key))
 		}
 	}
-	slices.Sort(near)
-	if len(near) == 0 || len(near) > 4 {
+	if len(near) == 0 {
 		return fmt.Sprintf("unknown setting %q: sparrow.example.yaml lists all there are", name)
 	}
-	return fmt.Sprintf("unknown setting %q here: did you mean %s?", name, strings.Join(near, " or "))
+	return fmt.Sprintf("unknown setting %q: did you mean %s?", name, strings.Join(near, " or "))
+}
+
+// keys lists the yaml names of the struct called name, which is t or within it.
+func keys(t reflect.Type, name string) []string {
+	var all []string
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if t.String() == name {
+			all = append(all, f.Tag.Get("yaml"))
+		} else if f.Type.Kind() == reflect.Struct && all == nil {
+			all = keys(f.Type, name)
+		}
+	}
+	return all
 }
 
 // distance is the number of single-letter changes between a and b.
@@ -149,7 +162,7 @@ func distance(a, b string) int {
 
 // Absolute makes the paths that the program itself opens independent of the current folder.
 func (c *Config) Absolute() error {
-	for _, path := range []*string{&c.Data, &c.SecretFile, &c.TokenFile, &c.Stacks.Green.Build, &c.Stacks.Blue.Build} {
+	for _, path := range []*string{&c.Data, &c.SecretFile, &c.TokenFile, &c.Journal.Credentials, &c.Stacks.Green.Build, &c.Stacks.Blue.Build} {
 		if *path == "" {
 			continue
 		}

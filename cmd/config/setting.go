@@ -25,8 +25,7 @@ func settings(v reflect.Value, prefix string) []Setting {
 		if f := v.Field(i); f.Kind() == reflect.Struct {
 			all = append(all, settings(f, key+".")...)
 		} else {
-			env := "SPARROW_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
-			all = append(all, Setting{Key: key, Env: env, value: f})
+			all = append(all, Setting{Key: key, Env: envName(key), value: f})
 		}
 	}
 	return all
