@@ -46,7 +46,7 @@ type swap struct {
 }
 
 func newChild(s *Supervisor, p Process) (*child, error) {
-	log, err := openLog(filepath.Join(s.o.Dir, "logs", p.Name+".log"))
+	log, err := openLog(filepath.Join(s.o.Folder.Path, "logs", p.Name+".log"))
 	if err != nil {
 		return nil, fmt.Errorf("log of %s: %w", p.Name, err)
 	}
@@ -173,7 +173,7 @@ func (c *child) start() (*exec.Cmd, <-chan error, error) {
 	}
 	cmd.Env = append(cmd.Env,
 		envLifeline+"="+give(c.s.lifeline.read),
-		envOwn+"="+give(c.s.alive[c.process.Stage].write)+","+give(c.s.locks[1]))
+		envOwn+"="+give(c.s.alive[c.process.Stage].write)+","+give(c.s.o.Folder.children))
 	if before, wait, ok := c.predecessor(); ok {
 		cmd.Env = append(cmd.Env, envPredecessor+"="+give(before.read), envWait+"="+wait.String())
 	}

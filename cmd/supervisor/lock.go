@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,35 @@ func Private(dir string) (repaired bool, err error) {
 	return true, nil
 }
 
-// lock takes the folder for this supervisor. It is given back by the kernel when the process ends, however it ends.
+// Folder is a data folder taken for one supervisor. The kernel gives it back when the process ends, however it ends.
+type Folder struct {
+	Path     string
+	own      *os.File // this supervisor's alone
+	children *os.File // shared with its children by inheritance
+}
+
+// Take takes the folder dir for this supervisor. Processes of an earlier one that died may still be stopping: they get
+// up to wait (0: 60 s) to end, else a new start would meet ports and files still taken; waiting is called once if
+// there are any.
+func Take(ctx context.Context, dir string, wait time.Duration, waiting func()) (*Folder, error) {
+	own, err := lock(dir)
+	if err != nil {
+		return nil, err
+	}
+	children, err := lockChildren(ctx, dir, cmp.Or(wait, time.Minute), waiting)
+	if err != nil {
+		own.Close()
+		return nil, err
+	}
+	return &Folder{Path: dir, own: own, children: children}, nil
+}
+
+// Release gives the folder back.
+func (f *Folder) Release() {
+	f.children.Close()
+	f.own.Close()
+}
+
 func lock(dir string) (*os.File, error) {
 	path := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -60,8 +89,7 @@ func lock(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// lockChildren waits until no process of an earlier supervisor is left: each holds this lock by inheritance. Without
-// it, a `sparrow up` after the kill -9 of the last would meet ports and files still taken.
+// lockChildren waits until no process of an earlier supervisor is left: each holds this lock by inheritance.
 func lockChildren(ctx context.Context, dir string, bound time.Duration, waiting func()) (*os.File, error) {
 	path := filepath.Join(dir, "children.lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fs.FileMode(0o600))

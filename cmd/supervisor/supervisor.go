@@ -68,13 +68,12 @@ type Event struct {
 	Text    string
 }
 
-// Options configure Open.
+// Options configure New.
 type Options struct {
-	Dir       string               // data folder; taken by a lock. Required
+	Folder    *Folder              // required; stays the caller's
 	Processes []Process            // required
 	Environ   []string             // of the children, "NAME=value"; nil: none
 	Backoff   Backoff              // zero: see there
-	Leftover  time.Duration        // how long to wait for the processes of a supervisor that died; zero: 60 s
 	StartWait time.Duration        // how long a stage may take to become ready before the next starts anyway; zero: 15 s
 	Report    func(Event)          // called one at a time, must return at once; nil: nobody is told
 	Telemetry *telemetry.Telemetry // nil: discarded
@@ -82,7 +81,6 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	o.Backoff = o.Backoff.withDefaults()
-	o.Leftover = cmp.Or(o.Leftover, time.Minute)
 	o.StartWait = cmp.Or(o.StartWait, 15*time.Second)
 	o.Processes = slices.Clone(o.Processes)
 	for i := range o.Processes {
@@ -100,7 +98,6 @@ func (o Options) withDefaults() Options {
 // Supervisor runs processes. It is safe for concurrent use.
 type Supervisor struct {
 	o        Options
-	locks    []*os.File
 	lifeline *watched
 	alive    map[int]*watched // by stage: held by its processes, read by those that stop after them
 	children []*child
@@ -112,8 +109,8 @@ type Supervisor struct {
 	changed   chan struct{} // closed and replaced at each change of a state; guarded by mu
 }
 
-// Open takes the folder, waiting for the processes of an earlier supervisor to end. Nothing runs yet.
-func Open(ctx context.Context, o Options) (_ *Supervisor, err error) {
+// New returns a supervisor. Nothing runs yet. It owns the listeners of its processes from now on.
+func New(o Options) (_ *Supervisor, err error) {
 	o = o.withDefaults()
 	s := &Supervisor{
 		o:       o,
@@ -132,22 +129,10 @@ func Open(ctx context.Context, o Options) (_ *Supervisor, err error) {
 	if err := o.Telemetry.Registry.Register(s.restarts); err != nil {
 		return nil, fmt.Errorf("supervisor: %w", err)
 	}
-	own, err := lock(o.Dir)
-	if err != nil {
-		return nil, err
-	}
-	s.locks = append(s.locks, own)
-	theirs, err := lockChildren(ctx, o.Dir, o.Leftover, func() {
-		s.report("up", slog.LevelWarn, "waiting for the processes of an earlier `sparrow up` to end")
-	})
-	if err != nil {
-		return nil, err
-	}
-	s.locks = append(s.locks, theirs)
 	if s.lifeline, err = newWatched("lifeline"); err != nil {
 		return nil, fmt.Errorf("supervisor: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Join(o.Dir, "logs"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(o.Folder.Path, "logs"), 0o700); err != nil {
 		return nil, fmt.Errorf("supervisor: %w", err)
 	}
 	for _, p := range o.Processes {
@@ -314,7 +299,7 @@ func (s *Supervisor) report(process string, level slog.Level, text string) {
 	s.o.Report(Event{At: time.Now(), Process: process, Level: level, Text: text})
 }
 
-// release gives back everything Open took. The processes must have ended.
+// release gives back everything New took. The processes must have ended.
 func (s *Supervisor) release() {
 	for _, c := range s.children {
 		c.log.close()
@@ -329,9 +314,6 @@ func (s *Supervisor) release() {
 	}
 	if s.lifeline != nil {
 		s.lifeline.close()
-	}
-	for _, l := range slices.Backward(s.locks) {
-		l.Close()
 	}
 	s.o.Telemetry.Registry.Unregister(s.restarts)
 	s.client.CloseIdleConnections()

@@ -120,8 +120,13 @@ var childEnviron = append(os.Environ(), "SUPERVISOR_TEST=child", "GORACE=atexit_
 
 // runSupervisor is a supervisor in a process of its own, to be killed.
 func runSupervisor(dir string) int {
-	s, err := Open(context.Background(), Options{
-		Dir: dir, Environ: childEnviron,
+	folder, err := Take(context.Background(), dir, 0, func() {})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	s, err := New(Options{
+		Folder: folder, Environ: childEnviron,
 		Processes: processes(fatal{}, filepath.Join(dir, "order"), map[string]string{"front": "slow", "left": "slow"}),
 	})
 	if err != nil {
@@ -157,9 +162,11 @@ type running struct {
 
 func start(t *testing.T, o Options, behaviours map[string]string) *running {
 	t.Helper()
-	if o.Dir == "" {
-		o.Dir = t.TempDir()
+	folder, err := Take(t.Context(), t.TempDir(), 0, func() {})
+	if err != nil {
+		t.Fatal(err)
 	}
+	o.Folder = folder
 	r := &running{t: t, file: filepath.Join(t.TempDir(), "order"), now: make(chan struct{}), done: make(chan error, 1)}
 	if o.Processes == nil {
 		o.Processes = processes(t, r.file, behaviours)
@@ -170,7 +177,7 @@ func start(t *testing.T, o Options, behaviours map[string]string) *running {
 		defer r.mu.Unlock()
 		r.events = append(r.events, e)
 	}
-	s, err := Open(t.Context(), o)
+	s, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +185,7 @@ func start(t *testing.T, o Options, behaviours map[string]string) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	go func() { r.done <- s.Run(ctx, r.now) }()
-	t.Cleanup(func() { r.stop() })
+	t.Cleanup(func() { r.stop(); folder.Release() })
 	return r
 }
 
@@ -325,7 +332,7 @@ func TestFailingProcessIsShownWithItsReason(t *testing.T) {
 	if r.state("front").Phase == Ready {
 		t.Error("a process that says it is not ready is shown as ready")
 	}
-	log, err := os.ReadFile(filepath.Join(r.o.Dir, "logs", "left.log"))
+	log, err := os.ReadFile(filepath.Join(r.o.Folder.Path, "logs", "left.log"))
 	if err != nil || !strings.Contains(string(log), "disk full") {
 		t.Errorf("log of the failing process: %v\n%s", err, log)
 	}
@@ -360,7 +367,7 @@ func TestSecondSignalStopsAtOnce(t *testing.T) {
 
 func TestSecondSupervisorIsRefused(t *testing.T) {
 	r := start(t, Options{}, nil)
-	_, err := Open(t.Context(), Options{Dir: r.o.Dir})
+	_, err := Take(t.Context(), r.o.Folder.Path, 0, func() {})
 	if err == nil || !strings.Contains(err.Error(), "in use by another") || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
 		t.Errorf("a second supervisor on the same folder: %v", err)
 	}
@@ -396,11 +403,15 @@ func TestChildrenStopInOrderWhenTheSupervisorIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The next supervisor waits for the last one's children.
-	s, err := Open(t.Context(), Options{Dir: dir, Leftover: 20 * time.Second})
+	waited := false
+	folder, err := Take(t.Context(), dir, 20*time.Second, func() { waited = true })
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.release()
+	folder.Release()
+	if !waited {
+		t.Error("the children were gone before anybody could wait for them: this shows nothing")
+	}
 	order, _ := os.ReadFile(filepath.Join(dir, "order"))
 	switch string(order) {
 	case "front stopped\nright stopped\nleft stopped\nback stopped\n", "front stopped\nleft stopped\nright stopped\nback stopped\n":

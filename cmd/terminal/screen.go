@@ -7,6 +7,7 @@ package terminal
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -86,6 +87,16 @@ func Bytes[N ~int | ~int64 | ~uint64](n N) string {
 		return fmt.Sprintf("%d B", n)
 	}
 	return fmt.Sprintf("%.1f %s", x, names[unit])
+}
+
+// Bar draws how much of size is done, width columns wide; of an unknown size (0) it draws nothing.
+func Bar(done, size int64, width int) string {
+	if size <= 0 || width < 3 {
+		return ""
+	}
+	part := min(float64(done)/float64(size), 1)
+	full := int(part * float64(width))
+	return fmt.Sprintf("%s%s %3.0f %%", strings.Repeat("█", full), strings.Repeat("░", width-full), math.Floor(part*100))
 }
 
 // Elapsed writes d with as much detail as a person wants: 950ms, 12.3s, 4m05s, 3h12m, 5d2h.
