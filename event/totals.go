@@ -2,9 +2,11 @@ package event
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"math/bits"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -41,18 +43,28 @@ func (t *Totals) Merge(u Totals) {
 
 // String is the compact form carried in a journal message's header: "requests bytes firstAt lastAt idSum".
 func (t Totals) String() string {
-	return fmt.Sprintf("%d %d %d %d %s", t.Requests, t.Bytes, t.FirstAt, t.LastAt, t.IDSum)
+	b := make([]byte, 0, 80)
+	b = append(strconv.AppendUint(b, t.Requests, 10), ' ')
+	b = append(strconv.AppendUint(b, t.Bytes, 10), ' ')
+	b = append(strconv.AppendInt(b, t.FirstAt, 10), ' ')
+	b = append(strconv.AppendInt(b, t.LastAt, 10), ' ')
+	return string(append(b, t.IDSum.String()...))
 }
 
-// ParseTotals reads what String wrote.
+// ParseTotals reads what String wrote. It runs for every frame every reader gets, hence no fmt.
 func ParseTotals(s string) (Totals, error) {
-	var t Totals
-	var sum string
-	if n, err := fmt.Sscanf(s, "%d %d %d %d %s", &t.Requests, &t.Bytes, &t.FirstAt, &t.LastAt, &sum); err != nil {
-		return Totals{}, fmt.Errorf("totals %q: field %d: %w", s, n+1, err)
+	fields := strings.Split(s, " ")
+	if len(fields) != 5 {
+		return Totals{}, fmt.Errorf("totals %q: %d fields, want 5", s, len(fields))
 	}
-	var err error
-	if t.IDSum, err = ParseSum(sum); err != nil {
+	var t Totals
+	var errs [5]error
+	t.Requests, errs[0] = strconv.ParseUint(fields[0], 10, 64)
+	t.Bytes, errs[1] = strconv.ParseUint(fields[1], 10, 64)
+	t.FirstAt, errs[2] = strconv.ParseInt(fields[2], 10, 64)
+	t.LastAt, errs[3] = strconv.ParseInt(fields[3], 10, 64)
+	t.IDSum, errs[4] = ParseSum(fields[4])
+	if err := errors.Join(errs[:]...); err != nil {
 		return Totals{}, fmt.Errorf("totals %q: %w", s, err)
 	}
 	return t, nil
@@ -80,12 +92,18 @@ func (s Sum) Add(t Sum) Sum {
 }
 
 func (s Sum) String() string {
+	if s.Hi == 0 {
+		return strconv.FormatUint(s.Lo, 10)
+	}
 	n := new(big.Int).SetUint64(s.Hi)
 	return n.Lsh(n, 64).Or(n, new(big.Int).SetUint64(s.Lo)).String()
 }
 
 // ParseSum reads a decimal.
 func ParseSum(text string) (Sum, error) {
+	if lo, err := strconv.ParseUint(text, 10, 64); err == nil {
+		return Sum{Lo: lo}, nil
+	}
 	n, ok := new(big.Int).SetString(strings.TrimSpace(text), 10)
 	if !ok || n.Sign() < 0 || n.BitLen() > 128 {
 		return Sum{}, fmt.Errorf("sum %q: want a decimal below 2^128", text)
