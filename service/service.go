@@ -114,6 +114,13 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return b.next.RoundTrip(r)
 }
 
+// CloseIdleConnections makes http.Client.CloseIdleConnections reach the transport.
+func (b bearer) CloseIdleConnections() {
+	if c, ok := b.next.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
 // Client returns an HTTP client of its own (connections are never shared between peers) that authenticates with secret.
 // It sets no overall timeout: callers bound each call by its context.
 func Client(secret string) *http.Client {
