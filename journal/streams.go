@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -34,7 +32,8 @@ const (
 	metaFormat = "sparrow-format"
 )
 
-// Limits of the streams beside the main one, in bytes. At the limit writing is refused.
+// Limits of the streams beside the main one, in bytes. At the limit the ledger loses its oldest lines before their time;
+// the others refuse.
 const (
 	ledgerMaxBytes  = 1 << 30
 	recordsMaxBytes = 4 << 30
@@ -61,7 +60,7 @@ func (j *Journal) prepare(ctx context.Context, e *engine) error {
 		return err
 	}
 	ledger := j.stream(ledgerStream, ledgerSubject)
-	ledger.MaxBytes, ledger.MaxAge, ledger.Discard = ledgerMaxBytes, j.o.LedgerAge, jetstream.DiscardNew
+	ledger.MaxBytes, ledger.MaxAge, ledger.Discard = ledgerMaxBytes, j.o.LedgerAge, jetstream.DiscardOld
 	records := j.stream(recordsStream, recordsPrefix+"dead.*", recordsPrefix+"verdict")
 	records.MaxBytes = recordsMaxBytes
 	state := j.stream(stateStream, statePrefix+">")
@@ -102,18 +101,18 @@ func (j *Journal) prepareMain(ctx context.Context, e *engine) error {
 		return fmt.Errorf("journal: stream %s now belongs to journal %s, it was %s: somebody replaced it; restart to go on with the new one", mainStream, id, j.id)
 	}
 	j.id = id
-	return j.writeInitial(ctx)
+	return j.writeInitial(ctx, e)
 }
 
 // writeInitial appends the journal's first control record unless there is one. Of several processes that try, one wins.
-func (j *Journal) writeInitial(ctx context.Context) error {
-	_, err := j.AppendControl(ctx, event.Control{
+func (j *Journal) writeInitial(ctx context.Context, e *engine) error {
+	_, err := j.appendControl(ctx, e, event.Control{
 		Generation: 1,
 		Kind:       event.Initial,
 		Live:       event.Green,
 		Reason:     "new journal " + j.id,
 		At:         time.Now().UnixMicro(),
-	})
+	}, false)
 	if errors.Is(err, ErrConflict) {
 		return nil
 	}
@@ -125,8 +124,11 @@ func (e *engine) lookup(ctx context.Context, name string) (*jetstream.StreamInfo
 	ctx, cancel := e.call(ctx)
 	defer cancel()
 	s, err := e.js.Stream(ctx, name)
-	if err != nil {
+	if missing(err) {
 		return nil, fmt.Errorf("journal: stream %s: %w", name, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: stream %s: %w", ErrUnavailable, name, err)
 	}
 	return s.CachedInfo(), nil
 }
@@ -148,13 +150,6 @@ func (e *engine) ensure(ctx context.Context, c jetstream.StreamConfig) (*jetstre
 		return info, nil
 	}
 	have.MaxBytes, have.MaxAge = c.MaxBytes, c.MaxAge
-	have.Metadata = maps.Collect(func(yield func(string, string) bool) {
-		for k, v := range info.Config.Metadata {
-			if !strings.HasPrefix(k, "_nats.") && !yield(k, v) {
-				return
-			}
-		}
-	})
 	ctx, cancel := e.call(ctx)
 	defer cancel()
 	s, err := e.js.UpdateStream(ctx, have)

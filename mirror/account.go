@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -76,14 +77,20 @@ func (a *account) markSaved(c event.Cursor) {
 	a.saved = c
 }
 
-// safe returns the cursor below which no frame is needed any more, even after a crash now.
+// safe returns the cursor below which the stack needs no frame any more, even after a crash now.
 func (a *account) safe() event.Cursor {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.saved.Compare(a.cursor) < 0 {
-		return a.saved
+	c := a.cursor
+	if a.saved.Compare(c) < 0 {
+		c = a.saved
 	}
-	return a.cursor
+	for _, e := range a.expired {
+		if e.From.Compare(c) <= 0 && c.Compare(e.To) < 0 {
+			c = e.To
+		}
+	}
+	return c
 }
 
 // advance moves the cursor to c, with n requests confirmed on the way.
@@ -121,17 +128,6 @@ func (a *account) bury(c event.Cursor) {
 	}
 }
 
-// nextDead returns the first dead position at or above c.
-func (a *account) nextDead(c event.Cursor) (event.Cursor, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	i, _ := slices.BinarySearchFunc(a.dead, c, event.Cursor.Compare)
-	if i == len(a.dead) {
-		return event.Cursor{}, false
-	}
-	return a.dead[i], true
-}
-
 // deadIn returns the dead positions in [from, to).
 func (a *account) deadIn(from, to event.Cursor) []event.Cursor {
 	a.mu.Lock()
@@ -142,10 +138,16 @@ func (a *account) deadIn(from, to event.Cursor) []event.Cursor {
 }
 
 // expire notes that e will not be delivered. It grows the last range if e continues it and the stack has not passed
-// its end, so that the list stays short while a stack is down.
-func (a *account) expire(e expiry) {
+// its end, so that the list stays short while a stack is down. undo takes it back.
+func (a *account) expire(e expiry) (undo func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	dead, expired := slices.Clone(a.dead), slices.Clone(a.expired)
+	undo = func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.dead, a.expired = dead, expired
+	}
 	a.changed = true
 	a.dead = slices.DeleteFunc(a.dead, func(c event.Cursor) bool { return e.From.Compare(c) <= 0 && c.Compare(e.To) < 0 })
 	if n := len(a.expired); n > 0 {
@@ -154,11 +156,12 @@ func (a *account) expire(e expiry) {
 			last.To = e.To
 			last.Totals.Merge(e.Totals)
 			last.Approximate = last.Approximate || e.Approximate
-			return
+			return undo
 		}
 	}
 	i, _ := slices.BinarySearchFunc(a.expired, e.From, func(x expiry, c event.Cursor) int { return x.From.Compare(c) })
 	a.expired = slices.Insert(a.expired, i, e)
+	return undo
 }
 
 // expiredIn returns the expired ranges that overlap [from, to).
@@ -174,24 +177,102 @@ func (a *account) expiredIn(from, to event.Cursor) []expiry {
 	return in
 }
 
-// passed is what stands below a stack's cursor, by what became of it.
-type passed struct {
+// standing is what became of the requests of the journal, as far as one stack is concerned.
+type standing struct {
 	cursor    event.Cursor
 	delivered uint64
 	dead      uint64
 	expired   event.Totals
+	ahead     uint64 // of dead and expired: those that are not below the cursor yet
 }
 
-// snapshot returns everything below the cursor, all of one moment.
-func (a *account) snapshot() passed {
+// snapshot returns the standing, all of one moment.
+func (a *account) snapshot() standing {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	i, _ := slices.BinarySearchFunc(a.dead, a.cursor, event.Cursor.Compare)
-	p := passed{cursor: a.cursor, delivered: a.delivered, dead: uint64(i)}
+	p := standing{cursor: a.cursor, delivered: a.delivered, dead: uint64(len(a.dead)), ahead: uint64(len(a.dead) - i)}
 	for _, e := range a.expired {
-		if e.To.Compare(a.cursor) <= 0 {
-			p.expired.Merge(e.Totals)
+		p.expired.Merge(e.Totals)
+		if e.To.Compare(a.cursor) > 0 {
+			p.ahead += e.Totals.Requests
 		}
 	}
 	return p
+}
+
+// frames returns the frames from first on that hold what the stack never got.
+func (a *account) frames(first uint64) []event.Span {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var spans []event.Span
+	for _, e := range a.expired {
+		spans = append(spans, event.Span{First: e.From.Frame, Last: e.To.Frame - 1})
+	}
+	for _, c := range a.dead {
+		spans = append(spans, event.Span{First: c.Frame, Last: c.Frame})
+	}
+	slices.SortFunc(spans, func(x, y event.Span) int { return cmp.Compare(x.First, y.First) })
+	var merged []event.Span
+	for _, s := range spans {
+		if s.Last < first {
+			continue
+		}
+		s.First = max(s.First, first)
+		if n := len(merged); n > 0 && s.First <= merged[n-1].Last+1 {
+			merged[n-1].Last = max(merged[n-1].Last, s.Last)
+			continue
+		}
+		merged = append(merged, s)
+	}
+	return merged
+}
+
+// holeAt returns the hole that the request at c lies in, from c on.
+func (a *account) holeAt(c event.Cursor) (hole, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, e := range a.expired {
+		if e.From.Compare(c) <= 0 && c.Compare(e.To) < 0 {
+			return hole{From: c, To: e.To, Reason: reasonExpired, Requests: e.Totals.Requests}, true
+		}
+	}
+	if _, found := slices.BinarySearchFunc(a.dead, c, event.Cursor.Compare); found {
+		return hole{From: c, To: event.Cursor{Frame: c.Frame, Request: c.Request + 1}, Reason: reasonDead, Requests: 1}, true
+	}
+	return hole{}, false
+}
+
+// holeWithin returns the index of the first request of the frame of c, above c, at which a hole begins; all of the
+// frame's requests are below it if there is none.
+func (a *account) holeWithin(c event.Cursor, requests uint32) uint32 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, e := range a.expired {
+		if e.From.Frame == c.Frame && e.From.Request > c.Request {
+			requests = min(requests, e.From.Request)
+		}
+	}
+	i, _ := slices.BinarySearchFunc(a.dead, event.Cursor{Frame: c.Frame, Request: c.Request + 1}, event.Cursor.Compare)
+	if i < len(a.dead) && a.dead[i].Frame == c.Frame {
+		requests = min(requests, a.dead[i].Request)
+	}
+	return requests
+}
+
+// redeem corrects an expired range of which the stack has a part after all: it stands at c, inside the range. The part
+// below holds n requests, which count as delivered.
+func (a *account) redeem(c event.Cursor, n uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range a.expired {
+		e := &a.expired[i]
+		if e.From.Compare(c) < 0 && c.Compare(e.To) < 0 {
+			n = min(n, e.Totals.Requests)
+			e.From, e.Approximate = c, true
+			e.Totals.Requests -= n
+			a.delivered += n
+			a.changed = true
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -29,8 +30,8 @@ type committer struct {
 	journal     publisher
 	maxFrame    int // bytes
 	maxRequests int
-	maxQueue    int // bytes of all batches that wait
-	published   func(b *batch)
+	maxQueue    int                                // bytes of all batches that wait
+	published   func(b *batch, took time.Duration) // told of each batch before its clients are; may be nil
 
 	mu      sync.Mutex
 	waiting []*batch // in order; requests are added to the last
@@ -51,7 +52,7 @@ type batch struct {
 	done     chan struct{}
 }
 
-func newCommitter(j publisher, o IntakeOptions, published func(*batch)) *committer {
+func newCommitter(j publisher, o IntakeOptions, published func(*batch, time.Duration)) *committer {
 	return &committer{
 		journal: j, maxFrame: o.MaxFrame, maxRequests: o.MaxRequests, maxQueue: o.MaxQueue, published: published,
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
@@ -114,11 +115,13 @@ func (c *committer) run() {
 		for b := c.take(); b != nil; b = c.take() {
 			// Not a client's context, nor one that a stop ends: whoever waits must learn what became of the frame. The
 			// journal bounds the call.
+			began := time.Now()
 			b.sequence, b.err = c.journal.Publish(context.Background(), b.frame, b.totals)
 			if c.published != nil {
-				c.published(b)
+				c.published(b, time.Since(began))
 			}
 			frame := b.frame
+			b.frame = nil
 			close(b.done)
 			c.recycle(frame)
 		}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/journal"
 	"github.com/sparrowhq/sparrow/service"
 	"github.com/sparrowhq/sparrow/telemetry"
@@ -120,7 +119,7 @@ func (in *intake) accept(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := door.accepting(); err != nil {
-		in.refuse(w, refuseJournal(err))
+		in.refuse(w, refuseBefore(err))
 		return
 	}
 	b, id, refused := in.enqueue(door.committer, w, r)
@@ -131,7 +130,7 @@ func (in *intake) accept(w http.ResponseWriter, r *http.Request) {
 	// A client that has gone is not waited for less: its request is in the batch.
 	<-b.done
 	if b.err != nil {
-		in.refuse(w, refuseJournal(b.err))
+		in.refuse(w, refuseAfter(b.err))
 		return
 	}
 	h := w.Header()
@@ -184,13 +183,28 @@ func (in *intake) enqueue(c *committer, w http.ResponseWriter, r *http.Request) 
 
 var post = []byte(http.MethodPost)
 
-// refuseJournal tells a client what it can use: whether to come back, and whether its request may have been stored. What
-// is wrong with the disk is for operators, at /readyz and in the log.
-func refuseJournal(err error) *refusal {
+// What clients are told when the journal refuses: whether to come back, and whether the request may have been stored.
+// What is wrong with the disk is for operators, at /readyz and in the log.
+var (
+	refuseFull        = &refusal{http.StatusServiceUnavailable, "full", "the journal is full: nothing was stored, send the request again later", false}
+	refuseUnavailable = &refusal{http.StatusServiceUnavailable, "unavailable", "the journal cannot be written at the moment: nothing was stored, send the request again later", false}
+	refuseUnknown     = &refusal{http.StatusServiceUnavailable, "unknown", "the journal did not confirm the request: whether it was stored is not known, send it again later", false}
+)
+
+// refuseBefore is the answer when the journal was not asked to store the request.
+func refuseBefore(err error) *refusal {
 	if errors.Is(err, journal.ErrFull) {
-		return &refusal{http.StatusServiceUnavailable, "full", "the journal is full: nothing was stored, send the request again later", false}
+		return refuseFull
 	}
-	return &refusal{http.StatusServiceUnavailable, "unavailable", "the journal cannot be written at the moment: whether the request was stored is not known, send it again later", false}
+	return refuseUnavailable
+}
+
+// refuseAfter is the answer when it was, and failed.
+func refuseAfter(err error) *refusal {
+	if errors.Is(err, journal.ErrFull) {
+		return refuseFull
+	}
+	return refuseUnknown
 }
 
 // refuse answers with a problem.
@@ -220,8 +234,3 @@ func (in *intake) recovered(w http.ResponseWriter, r *http.Request) {
 	in.telemetry.Panic(fmt.Sprintf("%T in the intake: %v", v, v))
 	in.refuse(w, &refusal{http.StatusInternalServerError, "panic", "the mirror met a bug while handling this request; it is reported", true})
 }
-
-var _ http.Handler = (*intake)(nil)
-
-// requestOf is how tests and feeds read a request's id.
-func requestOf(r *event.Request) uuid.UUID { return uuid.UUID(r.Id) }

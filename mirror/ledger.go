@@ -26,16 +26,16 @@ type ledger struct {
 	telemetry *telemetry.Telemetry
 	birth     uint64 // the journal's first sequence
 
-	mu       sync.Mutex
-	next     uint64  // the first sequence not counted yet
-	open     *bucket // the bucket of next; next-1 and below are counted in it
-	closed   []*bucket
-	read     []*bucket // a few older ones that were asked for
-	lines    []line    // of the last buckets, ascending without gaps; those from saved on are not durable yet
-	newest   uint64    // sequence in the log at or before which the line of the last durable bucket stands
-	saved    uint64    // buckets below it have a durable line
-	moved    chan struct{}
-	missing  uint64 // sequences whose frames were gone before they were counted
+	mu      sync.Mutex
+	next    uint64  // the first sequence not counted yet
+	open    *bucket // the bucket of next; next-1 and below are counted in it
+	closed  []*bucket
+	read    []*bucket // a few older ones that were asked for
+	lines   []line    // of the last buckets, ascending without gaps; those from saved on are not durable yet
+	newest  uint64    // sequence in the log at or before which the line of the last durable bucket stands
+	saved   uint64    // buckets below it have a durable line
+	moved   chan struct{}
+	missing uint64 // sequences whose frames were gone before they were counted
 }
 
 // ledgerJournal is the journal as the ledger uses it; the contracts are journal.Journal's.

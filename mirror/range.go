@@ -272,3 +272,66 @@ func (l *ledger) fold(ctx context.Context, from, to uint64, fn func(span) error)
 	}
 	return part(last, last*bucketSize, to)
 }
+
+// standing returns the totals of the frames below sequence, and when the first request at or above it was received (0 if
+// there is none).
+func (l *ledger) standing(ctx context.Context, sequence uint64) (below event.Totals, oldest int64, err error) {
+	if below, err = l.through(ctx, sequence); err != nil {
+		return below, 0, err
+	}
+	head := l.head()
+	sequence = max(sequence, l.birth)
+	if sequence >= head {
+		return below, 0, nil
+	}
+	b, err := l.detail(ctx, bucketOf(sequence))
+	var inexact *inexactError
+	switch {
+	case errors.As(err, &inexact):
+	case err != nil:
+		return below, 0, err
+	default:
+		if t := b.from(sequence); t.Requests > 0 {
+			return below, t.FirstAt, nil
+		}
+	}
+	if closed := bucketOf(head); bucketOf(sequence)+1 < closed {
+		err := l.eachLine(ctx, bucketOf(sequence)+1, closed-1, func(n line) error {
+			if oldest = n.Totals.FirstAt; n.Totals.Requests > 0 {
+				return errStop
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStop) {
+			return below, 0, err
+		}
+	}
+	if oldest == 0 {
+		l.mu.Lock()
+		oldest = l.open.from(l.open.number * bucketSize).FirstAt
+		l.mu.Unlock()
+	}
+	return below, oldest, nil
+}
+
+// within returns the totals of the part of an expired range that lies in [low, high), both of them at frames' beginnings.
+func (l *ledger) within(ctx context.Context, x expiry, low, high event.Cursor) (t event.Totals, exact bool, err error) {
+	t, exact = x.Totals, !x.Approximate
+	// Subtract what lies outside. The range's own end is a bucket's edge; its beginning may lie anywhere.
+	if low.Compare(x.From) > 0 {
+		before, ok, err := l.totals(ctx, x.From.Frame, low.Frame-1)
+		if err != nil {
+			return t, false, err
+		}
+		before.Requests -= min(before.Requests, uint64(x.From.Request))
+		t, exact = subtract(t, before), exact && ok
+	}
+	if high.Compare(x.To) < 0 {
+		after, ok, err := l.totals(ctx, high.Frame, x.To.Frame-1)
+		if err != nil {
+			return t, false, err
+		}
+		t, exact = subtract(t, after), exact && ok
+	}
+	return t, exact, nil
+}
