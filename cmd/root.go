@@ -168,14 +168,14 @@ Start with "sparrow up". It tells what to do next.`,
 	f.StringVar(&p.data, "data", "", "data folder (default: setting data)")
 	root.AddCommand(
 		p.up(), p.mirror(), p.dispatcher(), p.warehouse(),
-		p.send(), p.query(), p.version(),
+		p.send(), p.query(), p.doctor(), p.version(),
 	)
 	return root
 }
 
 // group makes a command that only has subcommands say so when none, or an unknown one, is named.
 func group(c *cobra.Command) {
-	c.Args = cobra.ArbitraryArgs
+	c.Args, c.SuggestionsMinimumDistance = cobra.ArbitraryArgs, 2
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			hint := ""

@@ -20,6 +20,13 @@ import (
 type Screen struct {
 	Out      io.Writer
 	Terminal bool // a person watches; escape sequences may be used
+	MaxCell  int  // of tables; 0: the constant
+}
+
+// Wide returns the screen with room for wider cells: for sentences, which help only when they are whole.
+func (s Screen) Wide(cell int) Screen {
+	s.MaxCell = cell
+	return s
 }
 
 // NewScreen returns the screen behind out. It is a terminal only if out is one, plain is false, and the environment

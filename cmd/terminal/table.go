@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -11,7 +12,8 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 )
 
-// MaxCell is the widest a cell of a table gets, in columns of the screen. JSON and CSV show everything.
+// MaxCell is the widest a cell of a table gets, unless Screen says otherwise, in columns of the screen. JSON and CSV
+// show everything.
 const MaxCell = 60
 
 // Column is one column of a table.
@@ -30,7 +32,7 @@ func Columns(names ...string) []Column {
 	return all
 }
 
-// Table writes rows under their columns: with lines on a terminal, plain elsewhere. Cells wider than MaxCell are cut
+// Table writes rows under their columns: with lines on a terminal, plain elsewhere. Cells that are too wide are cut
 // with "…"; characters that would move the cursor or change the text's direction are shown, not sent.
 func (s Screen) Table(columns []Column, rows [][]string) error {
 	t := table.NewWriter()
@@ -42,10 +44,11 @@ func (s Screen) Table(columns []Column, rows [][]string) error {
 	}
 	style.Format.Header = text.FormatDefault
 	t.SetStyle(style)
+	most := cmp.Or(s.MaxCell, MaxCell)
 	var header table.Row
 	var configs []table.ColumnConfig
 	for i, c := range columns {
-		header = append(header, Cell(c.Name, MaxCell))
+		header = append(header, Cell(c.Name, most))
 		config := table.ColumnConfig{Number: i + 1, Align: text.AlignLeft, AlignHeader: text.AlignLeft}
 		if c.Right {
 			config.Align, config.AlignHeader = text.AlignRight, text.AlignRight
@@ -57,7 +60,7 @@ func (s Screen) Table(columns []Column, rows [][]string) error {
 	for _, row := range rows {
 		var cells table.Row
 		for _, cell := range row {
-			cells = append(cells, Cell(cell, MaxCell))
+			cells = append(cells, Cell(cell, most))
 		}
 		t.AppendRow(cells)
 	}
