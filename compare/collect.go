@@ -76,7 +76,7 @@ type collector struct {
 //
 // Errors: *UsageError, *UnreadableError, *WaitError, or the context's. Evidence is nil with any error but *WaitError.
 func Collect(ctx context.Context, s Sources, o Options) (*Evidence, error) {
-	c := &collector{Sources: s, o: o.withDefaults(), sql: duckdb, ev: &Evidence{Schema: Schema, Events: []Event{}}}
+	c := &collector{Sources: s, o: o.withDefaults(), sql: duckSQL, ev: &Evidence{Schema: Schema, Events: []Event{}}}
 	st, err := c.state(ctx)
 	if err != nil {
 		return nil, err

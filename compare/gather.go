@@ -1,7 +1,6 @@
 package compare
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -74,33 +73,33 @@ func bucketWidth(w Window) uint64 {
 // rows compares the rows: a cheap pass over both sides, then a join of what it found to differ.
 func (c *collector) rows(ctx context.Context, live, candidate edge) error {
 	whole := part{first: c.ev.Window.First, last: c.ev.Window.Last, origin: c.ev.Window.First, width: bucketWidth(c.ev.Window)}
-	l, err := c.profile(ctx, live.stack, whole)
+	l, err := c.profile(ctx, &c.ev.Live, whole)
 	if err != nil {
 		return err
 	}
-	k, err := c.profile(ctx, candidate.stack, whole)
+	k, err := c.profile(ctx, &c.ev.Candidate, whole)
 	if err != nil {
 		return err
 	}
-	c.ev.Live.Rows, c.ev.Live.Builds = l.rows, l.builds
-	c.ev.Candidate.Rows, c.ev.Candidate.Builds = k.rows, k.builds
-	odd, err := c.odd(ctx, l, k, live.stack, whole)
+	all := union(l.buckets, k.buckets)
+	odd, err := c.odd(ctx, l, k, all, whole)
 	if err != nil {
 		return err
 	}
-	if err := c.requests(ctx, l, k, odd, whole); err != nil {
+	if err := c.requests(ctx, l, k, odd, all, whole); err != nil {
 		return err
 	}
-	if len(odd) < len(union(l.buckets, k.buckets)) && !c.confirmed() {
+	if len(odd) < len(all) && !c.confirmed() {
 		// Both sides agree where the ledger does not: they may have doubled or lost the same rows. Look at all of them.
-		odd = union(l.buckets, k.buckets)
-		if err := c.requests(ctx, l, k, odd, whole); err != nil {
+		odd = all
+		if err := c.requests(ctx, l, k, odd, all, whole); err != nil {
 			return err
 		}
 	}
 	t := newTally(l.events, k.events)
+	lists := l.lists() || k.lists()
 	for _, p := range chunks(odd, l, k, whole, c.o.ChunkRows) {
-		if err := c.faults(ctx, t, live, candidate, p); err != nil {
+		if err := c.faults(ctx, t, live, candidate, p, lists); err != nil {
 			return err
 		}
 	}
@@ -108,6 +107,7 @@ func (c *collector) rows(ctx context.Context, live, candidate edge) error {
 	if err := c.exemplify(ctx, t, live.stack, candidate.stack); err != nil {
 		return err
 	}
+	c.ev.Lost.Examples = t.lostExamples
 	c.ev.Events, c.ev.Folded = t.listed(c.o.Events)
 	if err := c.shortfalls(ctx, live, candidate); err != nil {
 		return err
@@ -115,54 +115,62 @@ func (c *collector) rows(ctx context.Context, live, candidate edge) error {
 	return c.unexercised(ctx, t)
 }
 
-// profile is what one pass over a side's rows tells.
+// profile is what a pass over a side's rows tells.
 type profile struct {
-	rows    uint64
 	buckets map[uint64]bucket
 	events  map[string]uint64
-	builds  []BuildSeen
 }
 
 type bucket struct {
-	rows, requests, owed, badIDs uint64
-	digest, idSum                event.Sum
+	rows, requests, owed uint64
+	digest               event.Sum
 }
 
-func (c *collector) profile(ctx context.Context, stack event.Stack, p part) (profile, error) {
-	out := profile{buckets: map[uint64]bucket{}, events: map[string]uint64{}, builds: []BuildSeen{}}
-	err := c.query(ctx, c.sql.profile(stack, p), func(r *row) {
-		n := r.count(4)
-		switch r.text(0) {
-		case "bucket":
-			out.rows += n
-			out.buckets[r.count(1)] = bucket{rows: n, digest: r.sum(5), requests: r.count(6), owed: r.count(7), idSum: r.sum(8), badIDs: r.count(9)}
-		case "event":
-			out.events[shorten(r.text(2))] += n
-		case "build":
-			out.builds = append(out.builds, BuildSeen{ID: r.text(3), Rows: n, First: r.count(10), Last: r.count(11)})
+// lists reports whether the side holds anything but requests of a single event.
+func (p profile) lists() bool {
+	for _, b := range p.buckets {
+		if b.rows != b.requests || b.owed != b.requests {
+			return true
 		}
+	}
+	return false
+}
+
+func (c *collector) profile(ctx context.Context, s *Side, p part) (profile, error) {
+	out := profile{buckets: map[uint64]bucket{}, events: map[string]uint64{}}
+	s.Rows = 0
+	err := c.query(ctx, c.sql.profile(s.Stack, p), func(r *row) {
+		b := bucket{rows: r.count(1), digest: r.sum(2), requests: r.count(3), owed: r.count(4)}
+		out.buckets[r.count(0)] = b
+		s.Rows += b.rows
 	})
-	slices.SortFunc(out.builds, func(a, b BuildSeen) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.ID, b.ID)) })
+	if err != nil {
+		return out, err
+	}
+	if err := c.query(ctx, c.sql.names(s.Stack, p), func(r *row) { out.events[shorten(r.text(0))] += r.count(1) }); err != nil {
+		return out, err
+	}
+	err = c.query(ctx, c.sql.builds(s.Stack, p), func(r *row) {
+		s.Builds = append(s.Builds, BuildSeen{ID: r.text(0), Rows: r.count(1), First: r.count(2), Last: r.count(3)})
+	})
 	return out, err
 }
 
 // odd returns the buckets that have to be joined row by row.
-func (c *collector) odd(ctx context.Context, l, k profile, live event.Stack, whole part) ([]uint64, error) {
+func (c *collector) odd(ctx context.Context, l, k profile, all []uint64, whole part) ([]uint64, error) {
 	odd := map[uint64]bool{}
-	lists := false
-	for _, b := range union(l.buckets, k.buckets) {
-		x, y := l.buckets[b], k.buckets[b]
-		odd[b] = x != y || x.rows != x.owed
-		lists = lists || x.rows != x.requests
+	for _, b := range all {
+		if x, y := l.buckets[b], k.buckets[b]; x != y || x.rows != x.owed {
+			odd[b] = true
+		}
 	}
-	if lists {
-		// Buckets that are equal have equal places taken and owed, so one side tells for both.
-		err := c.query(ctx, c.sql.places(live, whole), func(r *row) { odd[r.count(0)] = true })
+	if l.lists() {
+		// Buckets that are alike have the same places taken and owed, so one side tells for both.
+		err := c.query(ctx, c.sql.places(c.ev.Live.Stack, whole), func(r *row) { odd[r.count(0)] = true })
 		if err != nil {
 			return nil, err
 		}
 	}
-	maps.DeleteFunc(odd, func(_ uint64, is bool) bool { return !is })
 	return slices.Sorted(maps.Keys(odd)), nil
 }
 
@@ -177,33 +185,27 @@ func union(a, b map[uint64]bucket) []uint64 {
 	return keys
 }
 
-// requests counts distinct requests on each side and on either: from the profile where a bucket is known to be clean, by
-// a statement of its own where it is odd.
-func (c *collector) requests(ctx context.Context, l, k profile, odd []uint64, whole part) error {
+// requests counts distinct requests on each side and on either: once for both where a bucket is known to be clean, by
+// joining where it is odd.
+func (c *collector) requests(ctx context.Context, l, k profile, odd, all []uint64, whole part) error {
 	var live, candidate, either requestCount
-	for b, x := range l.buckets {
-		if _, found := slices.BinarySearch(odd, b); !found {
-			n := requestCount{requests: x.requests, badIDs: x.badIDs, idSum: x.idSum}
-			live.add(n)
-			candidate.add(n)
-			either.add(n)
+	if len(odd) < len(all) {
+		err := c.query(ctx, c.sql.firsts(c.ev.Live.Stack, whole, odd), func(r *row) {
+			either = requestCount{requests: r.count(0), idSum: r.sum(1), badIDs: r.count(2)}
+		})
+		if err != nil {
+			return err
 		}
+		live, candidate = either, either
 	}
-	for _, p := range chunks(odd, l, k, whole, 4*c.o.ChunkRows) {
-		for _, q := range []struct {
-			sum    *requestCount
-			stacks []event.Stack
-		}{
-			{&live, []event.Stack{c.ev.Live.Stack}},
-			{&candidate, []event.Stack{c.ev.Candidate.Stack}},
-			{&either, []event.Stack{c.ev.Live.Stack, c.ev.Candidate.Stack}},
-		} {
-			n, err := c.count(ctx, p, q.stacks...)
-			if err != nil {
-				return err
-			}
-			q.sum.add(n)
+	for _, p := range chunks(odd, l, k, whole, c.o.ChunkRows) {
+		x, y, z, err := c.count(ctx, p)
+		if err != nil {
+			return err
 		}
+		live.add(x)
+		candidate.add(y)
+		either.add(z)
 	}
 	c.ev.Live.Requests, c.ev.Live.IDSum = live.requests, live.idSum
 	c.ev.Candidate.Requests, c.ev.Candidate.IDSum = candidate.requests, candidate.idSum
@@ -222,11 +224,17 @@ func (r *requestCount) add(s requestCount) {
 	r.idSum = r.idSum.Add(s.idSum)
 }
 
-func (c *collector) count(ctx context.Context, p part, stacks ...event.Stack) (n requestCount, err error) {
-	err = c.query(ctx, c.sql.requests(p, stacks...), func(r *row) {
-		n = requestCount{requests: r.count(0), idSum: r.sum(1), badIDs: r.count(2)}
+// count joins a part's requests.
+func (c *collector) count(ctx context.Context, p part) (live, candidate, either requestCount, err error) {
+	err = c.query(ctx, c.sql.requests(c.ev.Live.Stack, c.ev.Candidate.Stack, p), func(r *row) {
+		if r.count(4) == 0 {
+			return // sums of nothing are NULL
+		}
+		live = requestCount{requests: r.count(0), idSum: r.sum(1)}
+		candidate = requestCount{requests: r.count(2), idSum: r.sum(3)}
+		either = requestCount{requests: r.count(4), idSum: r.sum(5), badIDs: r.count(6)}
 	})
-	return n, err
+	return live, candidate, either, err
 }
 
 // confirmed reports whether the ledger vouches for what both sides hold.

@@ -43,23 +43,10 @@ func (l StackLedger) locate(w Window) (Holes, []Hole) {
 		from := event.Cursor{Frame: p.Frame, Request: p.Request}
 		all = append(all, Hole{From: from, To: event.Cursor{Frame: p.Frame, Request: p.Request + 1}, Reason: "dead", Requests: 1})
 	}
-	slices.SortFunc(all, func(a, b Hole) int { return cmp.Or(a.From.Compare(b.From), a.To.Compare(b.To)) })
 	begin, end := event.Cursor{Frame: w.First}, event.AfterFrame(w.Last)
 	h := Holes{Expired: l.Expired.Requests, Sampled: l.Sampled.Requests, Located: true}
-	var out []Hole
-	for _, x := range all {
-		if x.From.Compare(begin) < 0 {
-			x.From = begin
-		}
-		if end.Compare(x.To) < 0 {
-			x.To = end
-		}
-		if n := len(out); n > 0 && x.From.Compare(out[n-1].To) < 0 {
-			x.From = out[n-1].To // the same place twice: the first reason counts
-		}
-		if x.From.Compare(x.To) >= 0 {
-			continue
-		}
+	out := disjoint(all, begin, end)
+	for _, x := range out {
 		switch x.Reason {
 		case "dead":
 			h.Dead += max(1, x.Requests)
@@ -67,7 +54,6 @@ func (l StackLedger) locate(w Window) (Holes, []Hole) {
 		default:
 			h.Located = false // a reason this build does not know explains nothing
 		}
-		out = append(out, x)
 		h.note(x)
 	}
 	place := map[string]bool{}
@@ -78,6 +64,42 @@ func (l StackLedger) locate(w Window) (Holes, []Hole) {
 		h.Located = false
 	}
 	return h, out
+}
+
+// disjoint returns the parts of holes within [begin, end), in order, each place once. Where holes overlap, dead wins: it
+// is the one reason a stack can be blamed for.
+func disjoint(holes []Hole, begin, end event.Cursor) []Hole {
+	byPlace := func(a, b Hole) int { return cmp.Or(a.From.Compare(b.From), a.To.Compare(b.To)) }
+	slices.SortFunc(holes, byPlace)
+	var out []Hole
+	for len(holes) > 0 {
+		x := holes[0]
+		holes = holes[1:]
+		if x.From.Compare(begin) < 0 {
+			x.From, x.Requests = begin, 0
+		}
+		if end.Compare(x.To) < 0 {
+			x.To, x.Requests = end, 0
+		}
+		if n := len(out); n > 0 && x.From.Compare(out[n-1].To) < 0 {
+			y := &out[n-1]
+			if x.Reason == "dead" && y.Reason != "dead" {
+				rest := Hole{From: x.To, To: y.To, Reason: y.Reason}
+				y.To, y.Requests = x.From, 0
+				if y.From.Compare(y.To) >= 0 {
+					out = out[:n-1]
+				}
+				at, _ := slices.BinarySearchFunc(holes, rest, byPlace)
+				holes = slices.Insert(slices.Clone(holes), at, rest)
+			} else {
+				x.From, x.Requests = y.To, 0
+			}
+		}
+		if x.From.Compare(x.To) < 0 {
+			out = append(out, x)
+		}
+	}
+	return out
 }
 
 // note adds the frames of x to the spans shown to people.
@@ -112,7 +134,7 @@ func overlap(a, b []Hole) (requests uint64, known bool) {
 			switch {
 			case from.Frame == to.Frame:
 				requests += uint64(to.Request - from.Request)
-			case x.From == y.From && x.To == y.To && x.Requests == y.Requests:
+			case x.From == y.From && x.To == y.To && x.Requests > 0 && x.Requests == y.Requests:
 				requests += x.Requests
 			default:
 				known = false
@@ -184,7 +206,7 @@ func (c *collector) shortfall(ctx context.Context, first, last uint64) (s Shortf
 	p := part{first: first, last: last, origin: c.ev.Window.First, width: 1}
 	liveHoles, lh := l.Stacks[c.ev.Live.Stack].locate(w)
 	candidateHoles, ch := l.Stacks[c.ev.Candidate.Stack].locate(w)
-	either, err := c.count(ctx, p, c.ev.Live.Stack, c.ev.Candidate.Stack)
+	live, candidate, either, err := c.count(ctx, p)
 	if err != nil {
 		return s, false, err
 	}
@@ -194,14 +216,6 @@ func (c *collector) shortfall(ctx context.Context, first, last uint64) (s Shortf
 		return s, true, nil
 	}
 	s = Shortfall{Span: event.Span{First: first, Last: last}, Accepted: l.Totals.Requests}
-	live, err := c.count(ctx, p, c.ev.Live.Stack)
-	if err != nil {
-		return s, false, err
-	}
-	candidate, err := c.count(ctx, p, c.ev.Candidate.Stack)
-	if err != nil {
-		return s, false, err
-	}
 	s.Live, s.Candidate = live.requests+liveHoles.Requests(), candidate.requests+candidateHoles.Requests()
 	return s, false, nil
 }

@@ -34,14 +34,16 @@ type dialect struct {
 	octets func(column string) string
 }
 
-// duckdb is the dialect of DuckDB 1.5.
-var duckdb = dialect{
+// duckSQL is the dialect of DuckDB 1.5.
+var duckSQL = dialect{
 	table: func(s event.Stack) string { return string(s) + ".raw" },
 	// hash() folds its columns together by exclusive-or at the end, which added up would let two rows swap their last
 	// column once in 10^8 times; hashing the result again mixes it.
-	digest:  func(columns string) string { return "hash(hash(" + columns + "))" },
-	wide:    func(expr string) string { return "CAST(" + expr + " AS HUGEINT)" },
-	tail:    func(id string) string { return "TRY_CAST('0x' || " + id + "[21:23] || " + id + "[25:36] AS BIGINT)" },
+	digest: func(columns string) string { return "hash(hash(" + columns + "))" },
+	wide:   func(expr string) string { return "CAST(" + expr + " AS HUGEINT)" },
+	tail: func(id string) string {
+		return "TRY_CAST('0x' || substr(" + id + ", 21, 3) || substr(" + id + ", 25, 12) AS BIGINT)"
+	},
 	micros:  func(column string) string { return "epoch_us(" + column + ")" },
 	instant: func(micros int64) string { return fmt.Sprintf("make_timestamp(%d)", micros) },
 	divide:  func(a, b string) string { return a + " // " + b },
@@ -88,36 +90,48 @@ func (d dialect) bucket(p part) string {
 func (d dialect) where(p part) string {
 	s := fmt.Sprintf("run = 0 AND frame BETWEEN %d AND %d", p.first, p.last)
 	if len(p.buckets) > 0 {
-		list := make([]string, len(p.buckets))
-		for i, b := range p.buckets {
-			list[i] = strconv.FormatUint(b, 10)
-		}
-		s += " AND " + d.bucket(p) + " IN (" + strings.Join(list, ", ") + ")"
+		s += " AND " + d.bucket(p) + " IN (" + list(p.buckets) + ")"
 	}
 	return s
 }
 
-// profile sums a side up by bucket, by event name and by build, in one pass over the rows.
-//
-// kind is bucket, event or build. requests and idSum count rows with item 0, doubled ones as often as they are there;
-// owed is the number of rows those requests announce. badIds counts those whose eventId has no tail.
+func list(numbers []uint64) string {
+	out := make([]string, len(numbers))
+	for i, n := range numbers {
+		out[i] = strconv.FormatUint(n, 10)
+	}
+	return strings.Join(out, ", ")
+}
+
+// profile sums a side up by bucket: rows, their digests, requests (rows with item 0, a doubled one as often as it is
+// there), and owed, the number of rows that those requests announce.
 func (d dialect) profile(stack event.Stack, p part) string {
-	return `SELECT
-  CASE WHEN GROUPING(bucket) = 0 THEN 'bucket' WHEN GROUPING(event) = 0 THEN 'event' ELSE 'build' END AS kind,
-  bucket, event, build,
-  COUNT(*) AS n, SUM(digest) AS digest,
-  SUM(first) AS requests, SUM(owed) AS owed, COALESCE(SUM(tail), 0) AS idSum, SUM(first) - COUNT(tail) AS badIds,
-  MIN(frame) AS firstFrame, MAX(frame) AS lastFrame
+	return `SELECT bucket, COUNT(*) AS n, SUM(digest) AS digest, SUM(first) AS requests, SUM(owed) AS owed
 FROM (
-  SELECT ` + d.bucket(p) + ` AS bucket, COALESCE(event, '') AS event, COALESCE(build, '') AS build, frame,
-    ` + d.wide(d.digest(content)) + ` AS digest,
+  SELECT ` + d.bucket(p) + ` AS bucket, ` + d.wide(d.digest(content)) + ` AS digest,
     CASE WHEN item = 0 THEN 1 ELSE 0 END AS first,
-    CASE WHEN item = 0 THEN GREATEST("itemsInRequest", 1) ELSE 0 END AS owed,
-    CASE WHEN item = 0 THEN ` + d.wide(d.tail(`"eventId"`)) + ` END AS tail
+    CASE WHEN item = 0 THEN GREATEST("itemsInRequest", 1) ELSE 0 END AS owed
   FROM ` + d.table(stack) + `
   WHERE ` + d.where(p) + `
 ) AS r
-GROUP BY GROUPING SETS ((bucket), (event), (build))`
+GROUP BY bucket`
+}
+
+// names counts a side's rows by event name.
+func (d dialect) names(stack event.Stack, p part) string {
+	return `SELECT COALESCE(event, '') AS name, COUNT(*) AS n
+FROM ` + d.table(stack) + `
+WHERE ` + d.where(p) + `
+GROUP BY name`
+}
+
+// builds counts a side's rows by the build that wrote them, with its first and last frame.
+func (d dialect) builds(stack event.Stack, p part) string {
+	return `SELECT COALESCE(build, '') AS id, COUNT(*) AS n, MIN(frame) AS firstFrame, MAX(frame) AS lastFrame
+FROM ` + d.table(stack) + `
+WHERE ` + d.where(p) + `
+GROUP BY id
+ORDER BY firstFrame, id`
 }
 
 // places returns the buckets in which the items of lists are not exactly those that their requests announce, by
@@ -139,19 +153,37 @@ HAVING SUM(taken) <> SUM(owed)
 ORDER BY bucket`
 }
 
-// requests counts the distinct requests of a part that any of the stacks holds, and adds up their ids' tails, the first
-// stack's where they disagree.
-func (d dialect) requests(p part, stacks ...event.Stack) string {
-	var sides []string
-	for i, stack := range stacks {
-		sides = append(sides, fmt.Sprintf(`SELECT frame, request, %d AS side, %s AS tail FROM %s WHERE %s AND item = 0`,
-			i, d.wide(d.tail(`"eventId"`)), d.table(stack), d.where(p)))
+// firsts counts the rows with item 0 of a side and adds up their ids' tails, outside the buckets named. Where both sides
+// are known to be alike and nothing is doubled, that is the requests of each side and of both together.
+func (d dialect) firsts(stack event.Stack, p part, without []uint64) string {
+	not := ""
+	if len(without) > 0 {
+		not = " AND " + d.bucket(p) + " NOT IN (" + list(without) + ")"
 	}
 	return `SELECT COUNT(*) AS requests, COALESCE(SUM(tail), 0) AS idSum, COUNT(*) - COUNT(tail) AS badIds
 FROM (
-  SELECT frame, request, COALESCE(MIN(CASE WHEN side = 0 THEN tail END), MIN(tail)) AS tail
+  SELECT ` + d.wide(d.tail(`"eventId"`)) + ` AS tail
+  FROM ` + d.table(stack) + `
+  WHERE ` + d.where(p) + not + ` AND item = 0
+) AS r`
+}
+
+// requests counts the distinct requests that live, the candidate, and either of them holds, and adds up their ids' tails,
+// for either live's where they disagree.
+func (d dialect) requests(live, candidate event.Stack, p part) string {
+	side := func(stack event.Stack, l, c string) string {
+		return `    SELECT frame, request, ` + l + ` AS l, ` + c + ` AS c, ` + d.wide(d.tail(`"eventId"`)) + ` AS tail
+    FROM ` + d.table(stack) + ` WHERE ` + d.where(p) + ` AND item = 0`
+	}
+	return `SELECT SUM(l) AS live, COALESCE(SUM(liveTail), 0) AS liveSum,
+  SUM(c) AS candidate, COALESCE(SUM(candidateTail), 0) AS candidateSum,
+  COUNT(*) AS either, COALESCE(SUM(COALESCE(liveTail, candidateTail)), 0) AS eitherSum, COUNT(*) - COUNT(COALESCE(liveTail, candidateTail)) AS badIds
+FROM (
+  SELECT frame, request, MAX(l) AS l, MAX(c) AS c, MIN(CASE WHEN l = 1 THEN tail END) AS liveTail, MIN(CASE WHEN c = 1 THEN tail END) AS candidateTail
   FROM (
-    ` + strings.Join(sides, "\n    UNION ALL\n    ") + `
+` + side(live, "1", "0") + `
+    UNION ALL
+` + side(candidate, "0", "1") + `
   ) AS r
   GROUP BY frame, request
 ) AS r`
@@ -214,44 +246,47 @@ func (d dialect) holes(e edge, alias string) string {
 //
 //	missing            live has it, the candidate has not
 //	extra              the candidate has it, live has not
-//	changed            both have it, and the sets of contents differ
+//	changed            both have it, and not the same contents (in the same proportion, where a side has it more than once)
 //	from, to           changed, and the name differs: under live's name, and under the candidate's
 //	doubledLive, doubledCandidate    a side has it more than once
 //	lost               its request announces it, and neither side has it
 //
-// Rows are folded by content first, so that the common case, one row on each side and both alike, is one group.
-func (d dialect) faults(live, candidate edge, p part, examples int) string {
-	side := func(stack event.Stack, l, c string) string {
-		return `    SELECT frame, request, item, ` + d.digest(content) + ` AS digest, COALESCE(event, '') AS name, GREATEST("itemsInRequest", 1) AS items, ` +
-			l + ` AS l, ` + c + ` AS c
+// lists says that requests of more than one item may occur; only then can an item be owed.
+func (d dialect) faults(live, candidate edge, p part, lists bool, examples int) string {
+	digest := d.wide(d.digest(content))
+	side := func(stack event.Stack, columns string) string {
+		return `    SELECT frame, request, item, GREATEST("itemsInRequest", 1) AS items, ` + columns + `
     FROM ` + d.table(stack) + ` WHERE ` + d.where(p)
 	}
-	return `WITH stored AS (
-` + side(live.stack, "1", "0") + `
-    UNION ALL
-` + side(candidate.stack, "0", "1") + `
-), contents AS (
-  SELECT frame, request, item, digest, SUM(l) AS l, SUM(c) AS c,
-    MIN(CASE WHEN l = 1 THEN name END) AS liveName, MIN(CASE WHEN c = 1 THEN name END) AS candidateName
-  FROM stored
-  GROUP BY frame, request, item, digest
-), owed AS (
-  SELECT frame, request, owedItem
+	const name = "COALESCE(event, '')"
+	owed, withOwed := "", "stored"
+	if lists {
+		owed = `), owed AS (
+  SELECT frame, request, CAST(owedItem AS INTEGER) AS item
   FROM (
     SELECT frame, request, COALESCE(MAX(CASE WHEN l = 1 THEN items END), LEAST(MAX(items), 65536)) AS items
     FROM stored
-    WHERE items > 1 OR item > 0
     GROUP BY frame, request
+    HAVING MAX(items) > 1 OR MAX(item) > 0
   ) AS lists, ` + d.upto("items", "owedItem") + `
-), positions AS (
-  SELECT frame, request, item, SUM(l) AS l, SUM(c) AS c, SUM(oneSided) AS oneSided, MIN(liveName) AS liveName, MIN(candidateName) AS candidateName
-  FROM (
-    SELECT frame, request, item, l, c, CASE WHEN l > 0 AND c > 0 THEN 0 ELSE 1 END AS oneSided, liveName, candidateName FROM contents
+`
+		withOwed = `(
+    SELECT frame, request, item, l, c, liveDigest, candidateDigest, liveName, candidateName FROM stored
     UNION ALL
-    SELECT frame, request, CAST(owedItem AS INTEGER), 0, 0, 0, NULL, NULL FROM owed
-  ) AS c
+    SELECT frame, request, item, 0, 0, NULL, NULL, NULL, NULL FROM owed
+  ) AS r`
+	}
+	return `WITH stored AS (
+` + side(live.stack, "1 AS l, 0 AS c, "+digest+" AS liveDigest, "+d.wide("NULL")+" AS candidateDigest, "+name+" AS liveName, NULL AS candidateName") + `
+    UNION ALL
+` + side(candidate.stack, "0 AS l, 1 AS c, "+d.wide("NULL")+" AS liveDigest, "+digest+" AS candidateDigest, NULL AS liveName, "+name+" AS candidateName") + `
+` + owed + `), positions AS (
+  SELECT frame, request, item, SUM(l) AS l, SUM(c) AS c,
+    SUM(liveDigest) * SUM(c) <> SUM(candidateDigest) * SUM(l) AS differs,
+    MIN(liveName) AS liveName, MIN(candidateName) AS candidateName
+  FROM ` + withOwed + `
   GROUP BY frame, request, item
-  HAVING SUM(l) <> 1 OR SUM(c) <> 1 OR SUM(oneSided) > 0
+  HAVING SUM(l) <> 1 OR SUM(c) <> 1 OR SUM(liveDigest) <> SUM(candidateDigest)
 ), faults AS (
   SELECT k.kind, frame, request, item,
     CASE k.kind WHEN 1 THEN ` + d.cause(candidate, "hc") + ` WHEN 2 THEN ` + d.cause(live, "hl") + ` ELSE 0 END AS cause,
@@ -262,9 +297,9 @@ func (d dialect) faults(live, candidate edge, p part, examples int) string {
   WHERE CASE k.kind
     WHEN 1 THEN l > 0 AND c = 0
     WHEN 2 THEN l = 0 AND c > 0
-    WHEN 3 THEN l > 0 AND c > 0 AND oneSided > 0
-    WHEN 4 THEN l > 0 AND c > 0 AND liveName <> candidateName
-    WHEN 5 THEN l > 0 AND c > 0 AND liveName <> candidateName
+    WHEN 3 THEN l > 0 AND c > 0 AND differs
+    WHEN 4 THEN l > 0 AND c > 0 AND differs AND liveName <> candidateName
+    WHEN 5 THEN l > 0 AND c > 0 AND differs AND liveName <> candidateName
     WHEN 6 THEN l > 1
     WHEN 7 THEN c > 1
     ELSE l = 0 AND c = 0 END
@@ -296,7 +331,7 @@ const (
 // details returns a side's rows at given positions, with a digest per column, and data itself where it is JSON text of
 // at most maxData bytes.
 func (d dialect) details(stack event.Stack, positions [][]uint64, maxData int) string {
-	return `SELECT r.frame, r.request, r.item, r."eventId", ` + d.micros(`r."timestamp"`) + ` AS at, r.event,
+	return `SELECT r.frame, r.request, r.item, r."eventId", ` + d.micros(`r."timestamp"`) + ` AS received, r.event,
   ` + d.digest(`r."eventId"`) + `, ` + d.digest(`r."timestamp"`) + `, ` + d.digest("r.event") + `, ` + d.digest("r.data") + `, ` +
 		d.digest(`r."dataBytes"`) + `, ` + d.digest(`r."itemsInRequest"`) + `, ` + d.digest("r.context") + `,
   CASE WHEN ` + d.octets("r.data") + ` <= ` + strconv.Itoa(maxData) + ` THEN r.data END AS data,
@@ -310,10 +345,10 @@ ORDER BY r.frame, r.request, r.item`
 // unexercised returns the event names seen outside the window since an instant, by rows.
 func (d dialect) unexercised(live, candidate event.Stack, w Window, since int64) string {
 	side := func(s event.Stack) string {
-		return `SELECT COALESCE(event, '') AS event, "timestamp" AS at FROM ` + d.table(s) + `
+		return `SELECT COALESCE(event, '') AS event, "timestamp" AS seen FROM ` + d.table(s) + `
   WHERE run = 0 AND "timestamp" >= ` + d.instant(since) + fmt.Sprintf(" AND (frame < %d OR frame > %d)", w.First, w.Last)
 	}
-	return `SELECT event, COUNT(*) AS n, ` + d.micros("MAX(at)") + ` AS lastSeen
+	return `SELECT event, COUNT(*) AS n, ` + d.micros("MAX(seen)") + ` AS lastSeen
 FROM (
   ` + side(live) + `
   UNION ALL

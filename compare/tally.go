@@ -68,9 +68,9 @@ type fault struct {
 }
 
 // faults joins one part and adds what differs to the tally.
-func (c *collector) faults(ctx context.Context, t *tally, live, candidate edge, p part) error {
+func (c *collector) faults(ctx context.Context, t *tally, live, candidate edge, p part, lists bool) error {
 	var last fault
-	return c.query(ctx, c.sql.faults(live, candidate, p, c.o.Examples), func(r *row) {
+	return c.query(ctx, c.sql.faults(live, candidate, p, lists, c.o.Examples), func(r *row) {
 		f := fault{kind: r.count(0), cause: r.count(1), name: shorten(r.text(2)), amount: r.count(6), total: r.count(7), firsts: r.count(8),
 			at: event.Position{Frame: r.count(3), Request: uint32(r.count(4)), Item: uint32(r.count(5))}, live: live.stack, candidate: candidate.stack}
 		if f.kind != last.kind || f.cause != last.cause || f.name != last.name {
