@@ -43,6 +43,7 @@ func (w *writer) close() {
 
 // run works until the queue is closed.
 func (w *writer) run() {
+	exemptThread()
 	for {
 		work := w.queue.take()
 		if work == nil {
