@@ -143,6 +143,9 @@ func (m *Mirror) Ledger(ctx context.Context, from, to uint64) (Ledger, error) {
 	if reach := min(to, o.ledger.head()); reach > from && (reach-from)/bucketSize > maxBuckets {
 		return Ledger{}, &usageError{fmt.Sprintf("from=%d to=%d is more than one answer can hold: ask for at most %d frames at a time", from, to, maxBuckets*bucketSize)}
 	}
+	if _, err := o.counted(ctx); err != nil {
+		return Ledger{}, err
+	}
 	answer := Ledger{From: from, To: to, Buckets: []Bucket{}, Stacks: map[event.Stack]LedgerHoles{}}
 	err = o.ledger.fold(ctx, from, to, func(s span) error {
 		answer.Buckets = append(answer.Buckets, s)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/journal"
 )
 
 // Status is the answer of GET /v1/status.
@@ -78,8 +79,8 @@ const (
 	roleCandidate = "candidate"
 )
 
-// countingTimeout bounds how long a status waits for the ledger to have counted what a stack already has.
-const countingTimeout = 2 * time.Second
+// countingTimeout bounds how long a status waits for the ledger to have counted what is in the journal.
+const countingTimeout = 5 * time.Second
 
 // Status returns the state of everything, each stack's part of one moment. It fails while the journal is not open.
 func (m *Mirror) Status(ctx context.Context) (Status, error) {
@@ -87,7 +88,7 @@ func (m *Mirror) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	b, err := o.journal.Bounds(ctx)
+	b, err := o.counted(ctx)
 	if err != nil {
 		return Status{}, err
 	}
@@ -127,6 +128,9 @@ func (m *Mirror) Equation(ctx context.Context) (Equation, error) {
 	if err != nil {
 		return Equation{}, err
 	}
+	if _, err := o.counted(ctx); err != nil {
+		return Equation{}, err
+	}
 	all := Equation{OK: true, Stacks: map[event.Stack]StackEquation{}}
 	for name, f := range o.feeds {
 		e, _, _, err := o.equation(ctx, f)
@@ -137,6 +141,17 @@ func (m *Mirror) Equation(ctx context.Context) (Equation, error) {
 		all.OK = all.OK && e.OK
 	}
 	return all, nil
+}
+
+// counted waits until the ledger has counted everything that is in the journal now, and returns the journal's bounds.
+func (o *opened) counted(ctx context.Context) (journal.Bounds, error) {
+	b, err := o.journal.Bounds(ctx)
+	if err != nil {
+		return b, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, countingTimeout)
+	defer cancel()
+	return b, o.ledger.reached(ctx, b.Last+1)
 }
 
 // equation sets what the feed counted against what the ledger counted.
