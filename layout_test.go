@@ -56,6 +56,11 @@ var allowed = map[string]map[string]string{
 		"event":     "positions, totals, builds",
 		"warehouse": "it reads both datasets; compare only reads",
 	},
+	"cmd/config":     {"event": "one section for each stack", "service": "secrets are files"},
+	"cmd/builds":     {"event": "builds have ids", "service": "durable replacement of small files"},
+	"cmd/send":       {"event": "eventIds of what was acknowledged", "event/body": "how many events a line holds"},
+	"cmd/supervisor": {"telemetry": "what became of the children"},
+	"cmd/terminal":   {},
 	"deploy": {
 		"event":     "control records",
 		"compare":   "evidence is judged again under the server's policy",
