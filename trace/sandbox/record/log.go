@@ -294,13 +294,15 @@ func (l *log) close() error {
 	if l.failed == nil {
 		l.failed = errors.New("sandbox log: closed")
 	}
-	if l.dir == "" {
-		return nil
+	if l.lock == nil {
+		return nil // in memory, or closed before
 	}
 	err := error(nil)
 	if last := l.segments[len(l.segments)-1]; last.file != nil {
 		err = last.file.Close()
 		last.file = nil
 	}
-	return errors.Join(err, l.lock.Close())
+	err = errors.Join(err, l.lock.Close())
+	l.lock = nil
+	return err
 }
