@@ -53,6 +53,14 @@ var allowed = map[string]map[string]string{
 		"event":     "positions, totals, builds",
 		"warehouse": "it reads both datasets; compare only reads",
 	},
+	"trace/sandbox": {
+		"service":                "its HTTP face",
+		"telemetry":              "metrics",
+		"trace/sandbox/record":   "what arrived",
+		"trace/sandbox/scenario": "what goes wrong",
+	},
+	"trace/sandbox/record":   {},
+	"trace/sandbox/scenario": {},
 	"deploy": {
 		"event":     "control records",
 		"compare":   "evidence is judged again under the server's policy",

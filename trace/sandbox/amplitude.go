@@ -111,7 +111,7 @@ func readUpload(c *call, minID int) upload {
 			u.hasKey = s != ""
 		case "events":
 			u.list = v
-			u.hasList = v.kind() == '[' && v.size() > 0
+			u.hasList = v.kind() == '[' && !v.empty()
 		case "options":
 			if n, ok := v.get("min_id_length").integer(); ok {
 				u.minID = int(n)

@@ -130,6 +130,15 @@ func (v value) size() int {
 	return n
 }
 
+// empty says that v has no members or elements.
+func (v value) empty() bool {
+	if k := v.kind(); k != '{' && k != '[' {
+		return true
+	}
+	c := v[v.skip(1)]
+	return c == '}' || c == ']'
+}
+
 // get returns the last member of that name, as most readers of JSON do; nil if there is none.
 func (v value) get(name string) value {
 	var found value

@@ -77,7 +77,7 @@ func (g *ga4) read(c *call) *hit {
 	if client == "" {
 		h.fault(valueRequired, "client_id", "no client_id", "Measurement requires a client_id.")
 	}
-	if events.kind() != '[' || events.size() == 0 {
+	if events.kind() != '[' || events.empty() {
 		h.fault(valueRequired, "events", "no events", "Measurement requires events.")
 		return h
 	}

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -126,8 +127,7 @@ func New(o Options) (*Sandbox, error) {
 	s.faults.Store(scenario.Start(o.Scenario, o.Clock.Now()))
 	s.stop, s.let = context.WithCancel(context.Background())
 	if err := o.Telemetry.Registry.Register(metrics{store}); err != nil {
-		store.Close()
-		return nil, fmt.Errorf("sandbox: metrics: %w", err)
+		return nil, errors.Join(fmt.Errorf("sandbox: metrics: %w", err), store.Close())
 	}
 	s.handler = s.routes()
 	return s, nil

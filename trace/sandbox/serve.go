@@ -115,7 +115,6 @@ func (s *Sandbox) gunzip(r *http.Request, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer z.Close()
 	plain, err := io.ReadAll(io.LimitReader(z, s.options.MaxBody+1))
 	if err == nil && int64(len(plain)) > s.options.MaxBody {
 		err = errors.New("larger than any body may be")

@@ -67,7 +67,7 @@ func mistyped(rule *scenario.Rule, a answer) answer {
 func echo(rec *record.Request) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s\n", rec.Method, rec.URL)
-	rec.Header.Write(&b)
+	_ = rec.Header.Write(&b) // a buffer takes everything
 	b.WriteByte('\n')
 	b.Write(rec.Body)
 	return b.Bytes()
@@ -85,7 +85,7 @@ func (s *Sandbox) spoil(w http.ResponseWriter, r *http.Request, engine *scenario
 	}
 	switch {
 	case rule.Fault == scenario.Slow:
-		s.sleep(r, engine, d.Delay)
+		_ = s.sleep(r, engine, d.Delay) // interrupted or not, the answer is due
 	case rule.Fault == scenario.Truncate:
 		truncate(w, a)
 		return
@@ -93,7 +93,7 @@ func (s *Sandbox) spoil(w http.ResponseWriter, r *http.Request, engine *scenario
 		s.trickle(w, r, engine, time.Duration(rule.Interval), a)
 		return
 	case rule.Fault == scenario.HalfOpen || rule.Mode == "hang":
-		s.sleep(r, engine, maxHang)
+		_ = s.sleep(r, engine, maxHang)
 		panic(http.ErrAbortHandler)
 	case rule.Mode == "reset":
 		reset(w)
@@ -116,7 +116,7 @@ func (a answer) send(w http.ResponseWriter) {
 func (a answer) bytes() (head, body []byte) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nConnection: close\r\n", a.status, http.StatusText(a.status))
-	a.header.Write(&b)
+	_ = a.header.Write(&b)
 	if a.status != http.StatusNoContent {
 		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(a.body))
 	}
@@ -137,7 +137,7 @@ func hijack(w http.ResponseWriter) net.Conn {
 func reset(w http.ResponseWriter) {
 	conn := hijack(w)
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		tcp.SetLinger(0)
+		_ = tcp.SetLinger(0)
 	}
 	conn.Close()
 }
@@ -150,7 +150,7 @@ func truncate(w http.ResponseWriter, a answer) {
 	if len(body) == 0 {
 		head = head[:len(head)/2]
 	}
-	conn.Write(append(head, body[:len(body)/2]...))
+	_, _ = conn.Write(append(head, body[:len(body)/2]...)) // the client may have gone
 }
 
 // trickle sends a byte at a time.

@@ -39,9 +39,6 @@ type Event struct {
 	Window time.Duration `json:"-"`
 }
 
-// taken says that the event reached the vendor and was taken in.
-func (e *Event) taken() bool { return e.Outcome == Accepted || e.Outcome == Duplicate }
-
 // Request is one HTTP request as it arrived, and what became of it.
 type Request struct {
 	Seq     uint64      // its number, from 1, in the order of the log

@@ -105,7 +105,7 @@ func readings(b []byte) [][]byte {
 		forms = append(forms, last)
 	}
 	for _, form := range forms[:len(forms):len(forms)] {
-		if bytes.ContainsAny(form, "%+") {
+		if bytes.IndexByte(form, '%') >= 0 || bytes.IndexByte(form, '+') >= 0 {
 			forms = append(forms, percentDecode(form))
 		}
 	}
@@ -115,36 +115,35 @@ func readings(b []byte) [][]byte {
 // unescape resolves JSON's escapes wherever they stand, and leaves what is none of them as it is.
 func unescape(b []byte) []byte {
 	out := make([]byte, 0, len(b))
-	for i := 0; i < len(b); i++ {
-		if b[i] != '\\' || i+1 == len(b) {
-			out = append(out, b[i])
-			continue
+	for {
+		i := bytes.IndexByte(b, '\\')
+		if i < 0 || i+1 == len(b) {
+			return append(out, b...)
 		}
-		i++
-		switch c := b[i]; c {
+		out = append(out, b[:i]...)
+		c := b[i+1]
+		b = b[i+2:]
+		switch c {
 		case 'n':
-			out = append(out, '\n')
+			c = '\n'
 		case 't':
-			out = append(out, '\t')
+			c = '\t'
 		case 'r':
-			out = append(out, '\r')
+			c = '\r'
 		case 'b':
-			out = append(out, '\b')
+			c = '\b'
 		case 'f':
-			out = append(out, '\f')
+			c = '\f'
 		case 'u':
-			r, size := unicodeEscape(b[i+1:])
-			if size == 0 {
-				out = append(out, '\\', 'u')
+			if r, size := unicodeEscape(b); size > 0 {
+				out = utf8.AppendRune(out, r)
+				b = b[size:]
 				continue
 			}
-			out = utf8.AppendRune(out, r)
-			i += size
-		default:
-			out = append(out, c)
+			out = append(out, '\\')
 		}
+		out = append(out, c)
 	}
-	return out
 }
 
 // unicodeEscape reads the digits after \u, and a second escape if the two are a surrogate pair.
@@ -172,18 +171,19 @@ func unicodeEscape(b []byte) (r rune, size int) {
 
 func percentDecode(b []byte) []byte {
 	out := make([]byte, 0, len(b))
+	from := 0
 	for i := 0; i < len(b); i++ {
-		switch {
-		case b[i] == '%' && i+2 < len(b) && digit(b[i+1]) >= 0 && digit(b[i+2]) >= 0:
-			out = append(out, byte(digit(b[i+1])<<4|digit(b[i+2])))
+		switch c := b[i]; {
+		case c == '+':
+			out = append(append(out, b[from:i]...), ' ')
+			from = i + 1
+		case c == '%' && i+2 < len(b) && digit(b[i+1]) >= 0 && digit(b[i+2]) >= 0:
+			out = append(append(out, b[from:i]...), byte(digit(b[i+1])<<4|digit(b[i+2])))
 			i += 2
-		case b[i] == '+':
-			out = append(out, ' ')
-		default:
-			out = append(out, b[i])
+			from = i + 1
 		}
 	}
-	return out
+	return append(out, b[from:]...)
 }
 
 // digit returns the value of a hexadecimal digit, or -1.

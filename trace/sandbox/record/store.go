@@ -1,6 +1,7 @@
 package record
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -75,8 +76,7 @@ func Open(o Options) (*Store, error) {
 		err = bad
 	}
 	if err != nil {
-		l.close()
-		return nil, err
+		return nil, errors.Join(err, l.close())
 	}
 	return s, nil
 }
