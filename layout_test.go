@@ -61,6 +61,14 @@ var allowed = map[string]map[string]string{
 	"cmd/send":       {"event": "eventIds of what was acknowledged", "event/body": "how many events a line holds"},
 	"cmd/supervisor": {"telemetry": "what became of the children"},
 	"cmd/terminal":   {},
+	"trace/sandbox": {
+		"service":                "its HTTP face",
+		"telemetry":              "metrics",
+		"trace/sandbox/record":   "what arrived",
+		"trace/sandbox/scenario": "what goes wrong",
+	},
+	"trace/sandbox/record":   {},
+	"trace/sandbox/scenario": {},
 	"deploy": {
 		"event":     "control records",
 		"compare":   "evidence is judged again under the server's policy",
