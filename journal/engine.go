@@ -12,6 +12,7 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -29,6 +30,16 @@ type engine struct {
 	conn     *nats.Conn                 // publishes and asks; each reader has a connection of its own
 	js       jetstream.JetStream
 	timeout  time.Duration
+
+	life  context.Context // ends with the engine, and with it every call
+	end   context.CancelFunc
+	fault atomic.Pointer[error] // an error of the disk that the server does not know of
+}
+
+func newEngine(o Options) *engine {
+	e := &engine{url: o.URL, timeout: o.Timeout}
+	e.life, e.end = context.WithCancel(context.Background())
+	return e
 }
 
 // Credential is the user and password with which an operator may read along at the embedded server's listener. It can
@@ -40,7 +51,7 @@ func Credential(secret string) (user, password string) {
 }
 
 // startEmbedded starts a server on the folder and connects to it.
-func startEmbedded(o Options) (*engine, error) {
+func startEmbedded(o Options, alarm chan<- struct{}) (*engine, error) {
 	host, port, err := listenAddress(o.Listen)
 	if err != nil {
 		return nil, err
@@ -74,7 +85,7 @@ func startEmbedded(o Options) (*engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded NATS server: %w", err)
 	}
-	log := &serverLog{log: o.Telemetry.Log}
+	log := &serverLog{log: o.Telemetry.Log, alarm: alarm}
 	srv.SetLoggerV2(log, false, false, false)
 	srv.Start()
 	if !srv.ReadyForConnections(o.Timeout) || !srv.JetStreamEnabled() {
@@ -82,7 +93,8 @@ func startEmbedded(o Options) (*engine, error) {
 		srv.WaitForShutdown()
 		return nil, fmt.Errorf("embedded NATS server in %s did not start: %w", o.Dir, log.last())
 	}
-	e := &engine{server: srv, provider: srv, user: nats.UserInfo(own.Username, own.Password), timeout: o.Timeout}
+	e := newEngine(o)
+	e.server, e.provider, e.user = srv, srv, nats.UserInfo(own.Username, own.Password)
 	if err := e.connect(); err != nil {
 		e.stop()
 		return nil, err
@@ -92,7 +104,7 @@ func startEmbedded(o Options) (*engine, error) {
 
 // connectCluster connects to Options.URL.
 func connectCluster(o Options) (*engine, error) {
-	e := &engine{url: o.URL, timeout: o.Timeout}
+	e := newEngine(o)
 	if o.Credentials != "" {
 		e.user = nats.UserCredentials(o.Credentials)
 	}
@@ -133,6 +145,7 @@ func (e *engine) dial(name string) (*nats.Conn, error) {
 
 // stop closes the connection and waits until the embedded server is down and has given up its files.
 func (e *engine) stop() {
+	e.end()
 	if e.conn != nil {
 		e.conn.Close()
 	}
@@ -142,9 +155,27 @@ func (e *engine) stop() {
 	}
 }
 
-// call bounds one call to the server.
+// call bounds one call to the server, by time and by the engine's life.
 func (e *engine) call(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, e.timeout)
+	ctx, cancel := context.WithTimeout(ctx, e.timeout)
+	stop := context.AfterFunc(e.life, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// failure returns why the embedded server can no longer write, or nil. After an error of the disk the server goes on
+// reading, but takes nothing more, and does not even answer: only a new one does.
+func (e *engine) failure() error {
+	if err := e.fault.Load(); err != nil {
+		return *err
+	}
+	if e.server == nil || e.life.Err() != nil {
+		return nil
+	}
+	// Its other complaint, "error", is that it did not look ready within a millisecond, which a busy machine explains.
+	if h := e.server.Healthz(nil); h.Status == "unavailable" {
+		return errors.New(h.Error)
+	}
+	return nil
 }
 
 // readOnly lets the operator's credential see streams and read them, and nothing else.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,12 +21,14 @@ const format = 1
 
 // folder is the journal's folder, locked for this process.
 type folder struct {
-	path string
-	lock *os.File
+	path    string
+	lock    *os.File
+	ballast ballast
+	dirs    dirs
 }
 
 // openFolder creates the folder if need be, locks it, and checks its format.
-func openFolder(path string) (_ *folder, err error) {
+func openFolder(path string, ballast int64) (_ *folder, err error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("journal folder: %w", err)
 	}
@@ -36,7 +39,7 @@ func openFolder(path string) (_ *folder, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("journal folder: %w", err)
 	}
-	f := &folder{path: path, lock: lock}
+	f := &folder{path: path, lock: lock, ballast: newBallast(path, ballast), dirs: dirs{path: path, synced: map[string]time.Time{}}}
 	defer func() {
 		if err != nil {
 			f.close()
@@ -86,11 +89,39 @@ func checkFormat(text, where string) error {
 // close gives the folder up.
 func (f *folder) close() error { return f.lock.Close() }
 
-// free is the space in bytes that an ordinary process can still write to path's file system.
-func free(path string) (int64, error) {
+// free is the space in bytes that an ordinary process can still write to the folder's file system.
+func (f *folder) free() (int64, error) {
 	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err != nil {
-		return 0, fmt.Errorf("free space of %s: %w", path, err)
+	if err := unix.Statfs(f.path, &st); err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", f.path, err)
 	}
 	return int64(st.Bavail) * int64(st.Bsize), nil
+}
+
+// makeRoom gives up a piece of the ballast, but goes no lower than floor, if less than need bytes can be written. It
+// gives up one piece at a time, since others may be filling the disk and take it all.
+func (f *folder) makeRoom(need int64, floor int64) error {
+	n, err := f.free()
+	if err != nil || n >= need || f.canWrite(need) {
+		return err
+	}
+	more, err := f.ballast.release(floor)
+	if err == nil && !more {
+		err = fmt.Errorf("%w: the disk of %s has %d bytes free, this needs %d, and the space kept back is used up: free some space", ErrFull, f.path, n, need)
+	}
+	return err
+}
+
+// canWrite finds out by writing whether there is room for n bytes. The figures of an almost full disk do not say:
+// ext4 counts blocks as free that it gives to nobody, and others as taken that it gives to root.
+func (f *folder) canWrite(n int64) bool {
+	probe, err := os.OpenFile(filepath.Join(f.path, "probe"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return false
+	}
+	_, err = probe.Write(make([]byte, n))
+	if err == nil {
+		err = probe.Sync()
+	}
+	return errors.Join(err, probe.Close(), os.Remove(probe.Name())) == nil
 }

@@ -9,13 +9,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// get reads one message through the stream's leader: the last of the subject, or with from > 0 the first at or after
-// from. (The client library's own call wants a handle of the stream first, which costs a question of its own.)
-func (e *engine) get(ctx context.Context, stream, subject string, from uint64) (*jetstream.RawStreamMsg, error) {
-	ask := map[string]any{"last_by_subj": subject}
-	if from > 0 {
-		ask = map[string]any{"seq": from, "next_by_subj": subject}
-	}
+// get reads one message through the stream's leader. (The client library's own call wants a handle of the stream first,
+// which costs a question of its own, and knows no start_time.)
+func (e *engine) get(ctx context.Context, stream string, ask map[string]any) (*jetstream.RawStreamMsg, error) {
 	q, err := json.Marshal(ask)
 	if err != nil {
 		return nil, err
@@ -24,7 +20,7 @@ func (e *engine) get(ctx context.Context, stream, subject string, from uint64) (
 	defer cancel()
 	m, err := e.conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, q)
 	if err != nil {
-		return nil, fmt.Errorf("%w: reading %s from %d: %w", ErrUnavailable, subject, from, err)
+		return nil, fmt.Errorf("%w: reading stream %s at %v: %w", ErrUnavailable, stream, ask, err)
 	}
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
@@ -35,19 +31,19 @@ func (e *engine) get(ctx context.Context, stream, subject string, from uint64) (
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(m.Data, &answer); err != nil {
-		return nil, fmt.Errorf("%w: reading %s from %d: %w", ErrUnavailable, subject, from, err)
+		return nil, fmt.Errorf("%w: reading stream %s at %v: %w", ErrUnavailable, stream, ask, err)
 	}
 	switch {
 	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
 		return nil, jetstream.ErrMsgNotFound
 	case answer.Error != nil:
-		return nil, fmt.Errorf("%w: reading %s from %d: %w", ErrUnavailable, subject, from, answer.Error)
+		return nil, fmt.Errorf("%w: reading stream %s at %v: %w", ErrUnavailable, stream, ask, answer.Error)
 	case answer.Message == nil:
-		return nil, fmt.Errorf("%w: reading %s from %d: the server answered neither message nor error", ErrUnavailable, subject, from)
+		return nil, fmt.Errorf("%w: reading stream %s at %v: the server answered neither message nor error", ErrUnavailable, stream, ask)
 	}
 	data, err := base64.StdEncoding.DecodeString(answer.Message.Data)
 	if err != nil {
-		return nil, fmt.Errorf("%w: reading %s from %d: %w", ErrUnavailable, subject, from, err)
+		return nil, fmt.Errorf("%w: reading stream %s at %v: %w", ErrUnavailable, stream, ask, err)
 	}
 	return &jetstream.RawStreamMsg{Subject: answer.Message.Subject, Sequence: answer.Message.Sequence, Data: data}, nil
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
+	"syscall"
 
 	"github.com/sparrowhq/sparrow/event"
 )
@@ -21,6 +21,7 @@ type Journal struct {
 	ending context.Context // ends when Close begins
 	end    context.CancelFunc
 	keeper sync.WaitGroup // keep
+	alarm  chan struct{}  // the embedded server logged an error; holds one
 
 	mu      sync.Mutex
 	current *engine       // nil while there is none
@@ -33,7 +34,7 @@ type Journal struct {
 		sync.Mutex
 		event.Timeline // a prefix of the stream's records
 	}
-	firstFrame atomic.Uint64 // a lower bound of the first frame still there
+	firstFrame firstFrame
 }
 
 // Open opens the journal in o.Dir or at o.URL, and creates it if there is none.
@@ -44,10 +45,10 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	if o, err = o.withDefaults(); err != nil {
 		return nil, err
 	}
-	j := &Journal{o: o, changed: make(chan struct{})}
+	j := &Journal{o: o, changed: make(chan struct{}), alarm: make(chan struct{}, 1)}
 	j.ending, j.end = context.WithCancel(context.Background())
 	if o.URL == "" {
-		if j.folder, err = openFolder(o.Dir); err != nil {
+		if j.folder, err = openFolder(o.Dir, o.Ballast); err != nil {
 			return nil, err
 		}
 	}
@@ -62,6 +63,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	if err := j.start(ctx); err != nil {
 		return nil, err
 	}
+	j.tendBallast()
 	if err := j.refresh(ctx); err != nil {
 		return nil, err
 	}
@@ -71,22 +73,39 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 
 // start brings an engine up and puts it in place.
 func (j *Journal) start(ctx context.Context) error {
-	open := startEmbedded
-	if j.o.URL != "" {
-		open = connectCluster
+	e, err := j.startEngine()
+	if err == nil {
+		if err = j.prepare(ctx, e); err != nil {
+			e.stop()
+		}
 	}
-	e, err := open(j.o)
+	if err == nil && j.folder != nil {
+		if err = syncTree(j.folder.path); err != nil {
+			e.stop()
+		}
+	}
 	if err != nil {
 		j.replace(nil, err)
 		return err
 	}
 	j.replace(e, nil)
-	if err := j.prepare(ctx, e); err != nil {
-		j.replace(nil, err)
-		e.stop()
-		return err
-	}
 	return nil
+}
+
+func (j *Journal) startEngine() (*engine, error) {
+	if j.folder == nil {
+		return connectCluster(j.o)
+	}
+	err := settleFolder(j.folder.path)
+	if errors.Is(err, syscall.ENOSPC) { // a file system that never writes in place
+		if err = j.folder.makeRoom(controlRoom, 0); err == nil {
+			err = settleFolder(j.folder.path)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return startEmbedded(j.o, j.alarm)
 }
 
 // replace puts e in place of the current engine.
@@ -109,6 +128,32 @@ func (j *Journal) engine() (*engine, <-chan struct{}, error) {
 		return nil, j.changed, fmt.Errorf("%w: %w", ErrUnavailable, j.why)
 	}
 	return j.current, j.changed, nil
+}
+
+// ask calls fn with the engine. While an embedded server is being restarted it waits for the next one, and so it calls
+// fn again if the engine ended under it: fn only reads.
+func (j *Journal) ask(ctx context.Context, fn func(*engine) error) error {
+	wait, cancel := context.WithTimeout(ctx, j.o.Timeout)
+	defer cancel()
+	for {
+		e, changed, err := j.engine()
+		if err == nil {
+			if err = fn(e); err == nil || !errors.Is(err, ErrUnavailable) || e.life.Err() == nil {
+				return err
+			}
+		}
+		if j.folder == nil || errors.Is(err, ErrClosed) {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-wait.Done():
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return err
+		}
+	}
 }
 
 // ID is the journal's identity: a UUID made when it was created.

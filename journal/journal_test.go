@@ -564,3 +564,10 @@ func TestRecordsAreKeptPerLog(t *testing.T) {
 		t.Error("log diary accepted")
 	}
 }
+
+// again returns the options to open the journal again.
+func (j *Journal) again() Options {
+	o := j.o
+	o.Telemetry = telemetry.Discard()
+	return o
+}

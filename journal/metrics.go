@@ -46,10 +46,11 @@ func newMetrics(r *prometheus.Registry, j *Journal) (*metrics, error) {
 	all := []prometheus.Collector{
 		m.published, m.errors, m.restarts,
 		gauge("bytes", "Size of frames and control records.", func(s *space) float64 { return float64(s.bytes) }),
-		gauge("max_bytes", "Limit of the same; frames are refused at 95 % of it.", func(*space) float64 { return float64(j.o.MaxBytes) }),
+		gauge("max_bytes", "Limit of the same; frames are refused at 95 % of it.", func(s *space) float64 { return float64(s.limit) }),
 		gauge("first_sequence", "First sequence still there.", func(s *space) float64 { return float64(s.first) }),
 		gauge("last_sequence", "Last sequence given.", func(s *space) float64 { return float64(s.last) }),
 		gauge("free_bytes", "Free space on the journal's disk.", func(s *space) float64 { return float64(s.free) }),
+		gauge("ballast_bytes", "Space kept back for control records.", func(s *space) float64 { return float64(s.ballast) }),
 		gauge("accepting", "1 while frames are accepted.", func(s *space) float64 {
 			if s.err != nil {
 				return 0

@@ -26,6 +26,8 @@ type Options struct {
 
 	// MaxBytes bounds the frames' stream; frames are refused at 95 % of it. 0: 20 GiB.
 	MaxBytes int64
+	// MaxAge is how long frames are kept. The journal trims nothing by itself: see Aged and Trim. 0: 72 hours.
+	MaxAge time.Duration
 	// LedgerAge is how long records of the log "ledger" are kept. 0: 90 days.
 	LedgerAge time.Duration
 	// MinFree is the free disk space in bytes below which frames are refused. 0: 128 MiB. Embedded only.
@@ -84,6 +86,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Replicas == 0 {
 		o.Replicas = 1
+	}
+	if o.MaxAge == 0 {
+		o.MaxAge = 72 * time.Hour
 	}
 	if o.LedgerAge == 0 {
 		o.LedgerAge = 90 * 24 * time.Hour

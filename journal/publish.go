@@ -35,7 +35,7 @@ func (j *Journal) Publish(ctx context.Context, frame []byte, t event.Totals) (ui
 		return 0, err
 	}
 	began := time.Now()
-	sequence, err := j.store(ctx, e, m)
+	sequence, err := j.store(ctx, e, mainStream, m)
 	j.settle(size, sequence)
 	if err != nil {
 		j.metrics.refused(err)
@@ -45,16 +45,19 @@ func (j *Journal) Publish(ctx context.Context, frame []byte, t event.Totals) (ui
 	return sequence, nil
 }
 
-// store writes one message to its stream. Errors wrap ErrFull, ErrConflict or ErrUnavailable.
-func (j *Journal) store(ctx context.Context, e *engine, m *nats.Msg, opts ...jetstream.PublishOpt) (uint64, error) {
+// store writes one message to its stream, and returns when it is durable. Errors wrap ErrFull, ErrConflict or
+// ErrUnavailable.
+func (j *Journal) store(ctx context.Context, e *engine, stream string, m *nats.Msg, opts ...jetstream.PublishOpt) (uint64, error) {
 	call, cancel := e.call(ctx)
 	defer cancel()
 	ack, err := e.js.PublishMsg(call, m, append(opts, jetstream.WithRetryAttempts(0))...)
 	if err == nil {
-		return ack.Sequence, nil
+		return ack.Sequence, j.syncName(e, stream)
 	}
 	var api *jetstream.APIError
 	switch {
+	case e.life.Err() != nil && ctx.Err() == nil:
+		return 0, fmt.Errorf("%w: %s: the embedded server was stopped before it answered", ErrUnavailable, m.Subject)
 	case !errors.As(err, &api):
 		return 0, fmt.Errorf("%w: %s: %w", ErrUnavailable, m.Subject, err)
 	case api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence, api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant:
@@ -63,6 +66,23 @@ func (j *Journal) store(ctx context.Context, e *engine, m *nats.Msg, opts ...jet
 		return 0, fmt.Errorf("%w: the stream of %s: %w", ErrFull, m.Subject, err)
 	}
 	return 0, fmt.Errorf("%w: %s: %w", ErrUnavailable, m.Subject, err)
+}
+
+// syncName makes the name of a block file durable that may just have been created; see durable.go.
+func (j *Journal) syncName(e *engine, stream string) error {
+	if j.folder == nil || j.o.unsafeNoSync {
+		return nil
+	}
+	err := j.folder.dirs.sync(stream)
+	if err == nil {
+		return nil
+	}
+	e.fault.CompareAndSwap(nil, &err)
+	select {
+	case j.alarm <- struct{}{}:
+	default:
+	}
+	return fmt.Errorf("%w: syncing the folder of stream %s: %w", ErrUnavailable, stream, err)
 }
 
 // atLimit is how the server words that a stream is at its limit; it has no code of its own.

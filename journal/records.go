@@ -6,6 +6,7 @@ import (
 	"regexp"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 var (
@@ -19,7 +20,7 @@ func (j *Journal) PutState(ctx context.Context, key string, value []byte) error 
 	if !keyName.MatchString(key) {
 		return fmt.Errorf("state key %q: want letters, digits, - and _, with single dots in between", key)
 	}
-	_, err := j.write(ctx, statePrefix+key, value)
+	_, err := j.write(ctx, stateStream, statePrefix+key, value)
 	return err
 }
 
@@ -28,11 +29,7 @@ func (j *Journal) GetState(ctx context.Context, key string) ([]byte, error) {
 	if !keyName.MatchString(key) {
 		return nil, fmt.Errorf("state key %q: want letters, digits, - and _, with single dots in between", key)
 	}
-	e, _, err := j.engine()
-	if err != nil {
-		return nil, err
-	}
-	m, err := e.lastFor(ctx, stateStream, statePrefix+key)
+	m, err := j.last(ctx, stateStream, statePrefix+key)
 	if missing(err) {
 		return nil, fmt.Errorf("state %s: %w", key, ErrNotFound)
 	}
@@ -49,26 +46,34 @@ func (j *Journal) AppendRecord(ctx context.Context, log string, value []byte) (u
 	if !logName.MatchString(log) {
 		return 0, fmt.Errorf("log %q: want ledger, verdict or dead.<stack>", log)
 	}
-	return j.write(ctx, recordsPrefix+log, value)
+	return j.write(ctx, logStream(log), recordsPrefix+log, value)
+}
+
+// logStream is the stream that keeps the log.
+func logStream(log string) string {
+	if log == "ledger" {
+		return ledgerStream
+	}
+	return recordsStream
 }
 
 // write stores a message that is neither frame nor control record. It is refused when the disk is as full as that
 // frames are refused: what is left is for control records.
-func (j *Journal) write(ctx context.Context, subject string, value []byte) (uint64, error) {
+func (j *Journal) write(ctx context.Context, stream, subject string, value []byte) (uint64, error) {
 	e, _, err := j.engine()
 	if err != nil {
 		return 0, err
 	}
 	if j.folder != nil {
-		n, err := free(j.folder.path)
+		n, err := j.folder.free()
 		if err != nil {
 			return 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		if n-int64(len(value)) < j.o.MinFree {
-			return 0, fmt.Errorf("%w: the disk of %s has %d bytes free, %d are kept (journal.min_free): free some space", ErrFull, j.folder.path, n, j.o.MinFree)
+			return 0, fmt.Errorf("%w: the disk of %s has %d bytes free, and the last %d are for control records (journal.min_free): free some space", ErrFull, j.folder.path, n, j.o.MinFree)
 		}
 	}
-	return j.store(ctx, e, &nats.Msg{Subject: subject, Data: value})
+	return j.store(ctx, e, stream, &nats.Msg{Subject: subject, Data: value})
 }
 
 // Records calls fn for each record of the log from sequence from on, in order, up to the last one there is when it is
@@ -77,15 +82,8 @@ func (j *Journal) Records(ctx context.Context, log string, from uint64, fn func(
 	if !logName.MatchString(log) {
 		return fmt.Errorf("log %q: want ledger, verdict or dead.<stack>", log)
 	}
-	stream := recordsStream
-	if log == "ledger" {
-		stream = ledgerStream
-	}
-	e, _, err := j.engine()
-	if err != nil {
-		return err
-	}
-	last, err := e.lastFor(ctx, stream, recordsPrefix+log)
+	stream := logStream(log)
+	last, err := j.last(ctx, stream, recordsPrefix+log)
 	if missing(err) || err == nil && last.Sequence < from {
 		return nil
 	}
@@ -98,7 +96,7 @@ func (j *Journal) Records(ctx context.Context, log string, from uint64, fn func(
 		messages, err := p.pull(ctx, 4<<20)
 		if err == errIdle {
 			// The last record may have reached its age meanwhile.
-			if now, err := e.lastFor(ctx, stream, recordsPrefix+log); missing(err) || err == nil && now.Sequence < p.next {
+			if now, err := j.last(ctx, stream, recordsPrefix+log); missing(err) || err == nil && now.Sequence < p.next {
 				return nil
 			}
 			continue
@@ -116,4 +114,13 @@ func (j *Journal) Records(ctx context.Context, log string, from uint64, fn func(
 		}
 	}
 	return nil
+}
+
+// last returns the last message of a subject.
+func (j *Journal) last(ctx context.Context, stream, subject string) (m *jetstream.RawStreamMsg, err error) {
+	err = j.ask(ctx, func(e *engine) error {
+		m, err = e.lastFor(ctx, stream, subject)
+		return err
+	})
+	return m, err
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -34,7 +32,8 @@ const (
 	metaFormat = "sparrow-format"
 )
 
-// Limits of the streams beside the main one, in bytes. At the limit writing is refused.
+// Limits of the streams beside the main one, in bytes. At the limit the ledger loses its oldest lines before their time;
+// the others refuse.
 const (
 	ledgerMaxBytes  = 1 << 30
 	recordsMaxBytes = 4 << 30
@@ -61,13 +60,13 @@ func (j *Journal) prepare(ctx context.Context, e *engine) error {
 		return err
 	}
 	ledger := j.stream(ledgerStream, ledgerSubject)
-	ledger.MaxBytes, ledger.MaxAge, ledger.Discard = ledgerMaxBytes, j.o.LedgerAge, jetstream.DiscardNew
+	ledger.MaxBytes, ledger.MaxAge, ledger.Discard = ledgerMaxBytes, j.o.LedgerAge, jetstream.DiscardOld
 	records := j.stream(recordsStream, recordsPrefix+"dead.*", recordsPrefix+"verdict")
 	records.MaxBytes = recordsMaxBytes
 	state := j.stream(stateStream, statePrefix+">")
 	state.MaxBytes, state.MaxMsgsPerSubject = stateMaxBytes, 1
 	for _, c := range []jetstream.StreamConfig{ledger, records, state} {
-		if _, err := e.ensure(ctx, c); err != nil {
+		if _, err := j.ensure(ctx, e, c); err != nil {
 			return err
 		}
 	}
@@ -78,11 +77,18 @@ func (j *Journal) prepareMain(ctx context.Context, e *engine) error {
 	c := j.stream(mainStream, framesSubject, controlSubject)
 	c.MaxBytes = j.o.MaxBytes
 	c.Metadata[metaID] = uuid.NewString()
-	_, err := e.lookup(ctx, mainStream)
+	info, err := e.lookup(ctx, mainStream)
 	switch {
 	case err == nil:
+		// A limit lowered below what is there must still let control records in; frames wait.
+		c.MaxBytes = max(c.MaxBytes, int64(info.State.Bytes+info.State.Bytes/19)+smallestStream)
+		if info.Config.MaxBytes <= c.MaxBytes && info.Config.MaxBytes >= j.o.MaxBytes {
+			c.MaxBytes = info.Config.MaxBytes
+		}
 	case !missing(err):
 		return err
+	case j.id != "":
+		return fmt.Errorf("journal %s: its stream %s is gone: restore it, or restart to begin a new journal", j.id, mainStream)
 	case j.o.FirstFrame != nil:
 		first, err := j.o.FirstFrame(ctx)
 		if err != nil {
@@ -90,7 +96,7 @@ func (j *Journal) prepareMain(ctx context.Context, e *engine) error {
 		}
 		c.FirstSeq = max(first, 1)
 	}
-	info, err := e.ensure(ctx, c)
+	info, err = j.ensure(ctx, e, c)
 	if err != nil {
 		return err
 	}
@@ -102,18 +108,18 @@ func (j *Journal) prepareMain(ctx context.Context, e *engine) error {
 		return fmt.Errorf("journal: stream %s now belongs to journal %s, it was %s: somebody replaced it; restart to go on with the new one", mainStream, id, j.id)
 	}
 	j.id = id
-	return j.writeInitial(ctx)
+	return j.writeInitial(ctx, e)
 }
 
 // writeInitial appends the journal's first control record unless there is one. Of several processes that try, one wins.
-func (j *Journal) writeInitial(ctx context.Context) error {
-	_, err := j.AppendControl(ctx, event.Control{
+func (j *Journal) writeInitial(ctx context.Context, e *engine) error {
+	_, err := j.appendControl(ctx, e, event.Control{
 		Generation: 1,
 		Kind:       event.Initial,
 		Live:       event.Green,
 		Reason:     "new journal " + j.id,
 		At:         time.Now().UnixMicro(),
-	})
+	}, false)
 	if errors.Is(err, ErrConflict) {
 		return nil
 	}
@@ -125,14 +131,17 @@ func (e *engine) lookup(ctx context.Context, name string) (*jetstream.StreamInfo
 	ctx, cancel := e.call(ctx)
 	defer cancel()
 	s, err := e.js.Stream(ctx, name)
-	if err != nil {
+	if missing(err) {
 		return nil, fmt.Errorf("journal: stream %s: %w", name, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: stream %s: %w", ErrUnavailable, name, err)
 	}
 	return s.CachedInfo(), nil
 }
 
 // ensure makes the stream exist with c's limits. What else c says holds only for a new stream.
-func (e *engine) ensure(ctx context.Context, c jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
+func (j *Journal) ensure(ctx context.Context, e *engine, c jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
 	info, err := e.lookup(ctx, c.Name)
 	if missing(err) {
 		info, err = e.create(ctx, c)
@@ -148,18 +157,13 @@ func (e *engine) ensure(ctx context.Context, c jetstream.StreamConfig) (*jetstre
 		return info, nil
 	}
 	have.MaxBytes, have.MaxAge = c.MaxBytes, c.MaxAge
-	have.Metadata = maps.Collect(func(yield func(string, string) bool) {
-		for k, v := range info.Config.Metadata {
-			if !strings.HasPrefix(k, "_nats.") && !yield(k, v) {
-				return
-			}
-		}
-	})
 	ctx, cancel := e.call(ctx)
 	defer cancel()
 	s, err := e.js.UpdateStream(ctx, have)
 	if err != nil {
-		return nil, fmt.Errorf("journal: stream %s: changing its limit to %d bytes: %w", c.Name, c.MaxBytes, err)
+		// Changing a limit writes a file. A journal on a full disk must open all the same.
+		j.o.Telemetry.Log.Warn("the limits of a stream could not be changed and stay as they were", "stream", c.Name, "error", err)
+		return info, nil
 	}
 	return s.CachedInfo(), nil
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -21,17 +21,33 @@ func (j *Journal) Trim(ctx context.Context, upto uint64) (removed int, err error
 	if err != nil {
 		return 0, err
 	}
+	info, err := e.lookup(ctx, mainStream)
+	if err != nil {
+		return 0, fmt.Errorf("trimming: %w", err)
+	}
+	upto = min(upto, info.State.LastSeq)
+	limit, n := uint64(0), 0
 	for {
-		first, err := j.findFirstFrame(ctx, e, upto)
-		if err != nil {
-			return removed, fmt.Errorf("trimming up to %d: %w", upto, err)
+		if n == 0 { // at first, and where there was nothing to remove
+			first, err := j.findFirstFrame(ctx, e, info.State)
+			if err != nil {
+				return removed, fmt.Errorf("trimming up to %d: %w", upto, err)
+			}
+			limit = max(limit, first)
 		}
-		if first > upto {
+		if limit > upto {
 			return removed, j.refresh(ctx)
 		}
+		if j.folder != nil {
+			// Trimming writes before it frees: what is removed is noted in the last block. Half of the ballast stays for
+			// control records.
+			if err := j.folder.makeRoom(controlRoom, j.o.Ballast/2); err != nil {
+				return removed, fmt.Errorf("trimming up to %d: %w", upto, err)
+			}
+		}
 		began := time.Now()
-		n, err := j.purge(ctx, e, min(first+trimStep, upto+1))
-		if err != nil {
+		limit = min(limit+trimStep, upto+1)
+		if n, err = j.purge(ctx, e, limit); err != nil {
 			return removed, fmt.Errorf("trimming up to %d: %w", upto, err)
 		}
 		removed += n
@@ -42,6 +58,7 @@ func (j *Journal) Trim(ctx context.Context, upto uint64) (removed int, err error
 			rest.Stop()
 			return removed, ctx.Err()
 		}
+		info.State.NumDeleted = -1 // no longer known
 	}
 }
 
@@ -68,16 +85,55 @@ func (j *Journal) purge(ctx context.Context, e *engine, limit uint64) (int, erro
 	if answer.Error != nil {
 		return 0, fmt.Errorf("%w: %w", ErrUnavailable, answer.Error)
 	}
-	raise(&j.firstFrame, limit)
 	return answer.Purged, nil
 }
 
-// raise sets v to n unless it is higher.
-func raise(v *atomic.Uint64, n uint64) {
-	for {
-		old := v.Load()
-		if old >= n || v.CompareAndSwap(old, n) {
-			return
-		}
+// firstFrame is the first frame, found when the stream's state was this. Finding it reads it, and a frame may be large.
+type firstFrame struct {
+	sync.Mutex
+	sequence uint64 // 0: not known
+	first    uint64 // the stream's first sequence, and
+	deleted  int    // its number of sequences without a message: neither stays as it is when a frame is removed
+}
+
+// findFirstFrame returns the first frame's sequence, or the one after the last if there is none.
+func (j *Journal) findFirstFrame(ctx context.Context, e *engine, state jetstream.StreamState) (uint64, error) {
+	f := &j.firstFrame
+	f.Lock()
+	defer f.Unlock()
+	if f.sequence > 0 && f.first == state.FirstSeq && f.deleted == state.NumDeleted {
+		return f.sequence, nil
 	}
+	m, err := e.nextFor(ctx, mainStream, framesSubject, f.sequence)
+	if missing(err) {
+		return state.LastSeq + 1, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	f.sequence, f.first, f.deleted = m.Sequence, state.FirstSeq, state.NumDeleted
+	return m.Sequence, nil
+}
+
+// Aged returns the last sequence older than Options.MaxAge, 0 if there is none: how far Trim may go by age alone.
+func (j *Journal) Aged(ctx context.Context) (upto uint64, err error) {
+	err = j.ask(ctx, func(e *engine) error {
+		info, err := e.lookup(ctx, mainStream)
+		if err != nil {
+			return err
+		}
+		m, err := e.get(ctx, mainStream, map[string]any{"start_time": time.Now().Add(-j.o.MaxAge).UTC(), "next_by_subj": ">"})
+		if missing(err) { // everything there is
+			upto = info.State.LastSeq
+			return nil
+		}
+		if err == nil {
+			upto = m.Sequence - 1
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("finding what is older than %s: %w", j.o.MaxAge, err)
+	}
+	return upto, nil
 }
