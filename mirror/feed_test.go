@@ -152,7 +152,7 @@ func onlyFrames(f func(http.ResponseWriter, *http.Request, *event.Delivery) bool
 func TestStackDownAndUp(t *testing.T) {
 	b := &bench{t: t, green: newRig(t, event.Green), blue: newRig(t, event.Blue)}
 	addr := b.blue.addr
-	b.options = testOptions(t.TempDir(), b.green.url(), b.blue.url())
+	b.options = testOptions(journalDir(t), b.green.url(), b.blue.url())
 	b.start() // a new journal needs both once
 	t.Cleanup(b.stop)
 	b.blue.stop()

@@ -8,7 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -337,13 +337,24 @@ type bench struct {
 func setUp(t testing.TB, change func(*Options)) *bench {
 	t.Helper()
 	b := &bench{t: t, green: newRig(t, event.Green), blue: newRig(t, event.Blue)}
-	b.options = testOptions(t.TempDir(), b.green.url(), b.blue.url())
+	b.options = testOptions(journalDir(t), b.green.url(), b.blue.url())
 	if change != nil {
 		change(&b.options)
 	}
 	b.start()
 	t.Cleanup(func() { b.stop() })
 	return b
+}
+
+// journalDir is a folder for a test's journal: in memory if there is such a file system, since syncing it is not what
+// these tests are about.
+func journalDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "sparrow-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 func testOptions(dir, green, blue string) Options {
@@ -381,8 +392,12 @@ func (b *bench) begin() {
 	b.mirror, b.cancel, b.ended = m, cancel, make(chan error, 1)
 	b.clients, b.admin = "http://"+clients.Addr().String(), "http://"+admin.Addr().String()
 	b.client = NewClient(b.admin, operatorToken)
-	b.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}, Timeout: time.Minute}
+	b.http = newClient()
 	go func() { b.ended <- m.Run(ctx, clients, admin) }()
+}
+
+func newClient() *http.Client {
+	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}, Timeout: time.Minute}
 }
 
 func localListener(t testing.TB) net.Listener {
@@ -555,5 +570,3 @@ func (b *bench) control(kind event.Kind, live event.Stack, from uint64) event.Re
 	}
 	return r
 }
-
-var _ = httptest.NewRecorder

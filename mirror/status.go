@@ -118,7 +118,7 @@ func (m *Mirror) Status(ctx context.Context) (Status, error) {
 			Pending: p, Delivered: e.Delivered, Dead: e.Dead, Expired: e.Expired, Sampled: e.Sampled,
 		}
 	}
-	s.Accepted, _ = o.ledger.accepted()
+	s.Accepted = o.ledger.accepted()
 	return s, nil
 }
 
@@ -160,16 +160,16 @@ func (o *opened) equation(ctx context.Context, f *feed) (StackEquation, Pending,
 	s := f.account.snapshot()
 	wait, cancel := context.WithTimeout(ctx, countingTimeout)
 	defer cancel()
-	if err := o.ledger.reached(wait, s.cursor.Frame); err != nil {
+	if err := o.ledger.reached(wait, s.next.Frame); err != nil {
 		return StackEquation{}, Pending{}, s.cursor, err
 	}
-	accepted, _ := o.ledger.accepted()
-	below, oldest, err := o.ledger.standing(ctx, s.cursor.Frame)
+	accepted := o.ledger.accepted()
+	below, oldest, err := o.ledger.standing(ctx, s.next.Frame)
 	if err != nil {
 		return StackEquation{}, Pending{}, s.cursor, fmt.Errorf("counting what %s does not have: %w", f.stack.name, err)
 	}
 	e := StackEquation{Accepted: accepted.Requests, Delivered: s.delivered, Dead: s.dead, Expired: s.expired.Requests}
-	rest := int64(accepted.Requests) - int64(below.Requests) - int64(s.cursor.Request) - int64(s.ahead)
+	rest := int64(accepted.Requests) - int64(below.Requests) - int64(s.next.Request) - int64(s.ahead)
 	e.Pending = uint64(max(rest, 0))
 	e.OK = rest >= 0 && e.Accepted == e.Delivered+e.Pending+e.Dead+e.Expired+e.Sampled
 	p := Pending{Requests: e.Pending}
