@@ -167,7 +167,7 @@ func TestNothingPassesByAccident(t *testing.T) {
 		"live.holes.dead", "live.holes.expired", "live.holes.sampled", "candidate.holes.dead", "candidate.holes.expired", "candidate.holes.sampled",
 		"live.build.id", "live.build.version", "candidate.build.version", "candidate.build.id=", "live.builds.0.id+",
 		"live.builds.0.first", "live.builds.0.last", "candidate.builds.0.first", "candidate.builds.0.last",
-		"events.0.name", "events.1.name", "events.2.name", "events.0.stage", "events.1.stage", "events.2.stage",
+		"events.0.event", "events.1.event", "events.2.event", "events.0.stage", "events.1.stage", "events.2.stage",
 	}
 	data, err := json.Marshal(agreed())
 	if err != nil {

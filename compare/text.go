@@ -267,7 +267,7 @@ func (r Report) textExamples(b *strings.Builder) {
 		shown++
 		fmt.Fprintf(b, "  %s\n", name)
 		for _, x := range examples[:min(textExamples, len(examples))] {
-			fmt.Fprintf(b, "    %-8s %s at %s%s\n", x.Kind, or(Visible(x.EventID), "(id unknown)"), x.Position, r.remark(x))
+			fmt.Fprintf(b, "    %-10s %s at %s%s\n", x.Kind, or(Visible(x.EventID), "(id unknown)"), x.Position, r.remark(x))
 		}
 		if more := len(examples) - textExamples; more > 0 {
 			fmt.Fprintf(b, "    and %d more in the JSON report\n", more)
