@@ -224,8 +224,8 @@ func side(st state, s event.Stack) Side {
 	is := st.Stacks[s]
 	out := Side{Stack: s, Build: is.Build, Reachable: is.Reachable, Error: is.Error, Feed: is.Cursor,
 		Stored: map[warehouse.Stage]event.Cursor{}, Builds: []BuildSeen{}}
-	if is.Stuck() && out.Error == "" {
-		out.Error = "its feed has stopped: see sparrow deploy status"
+	if is.Blocked && out.Error == "" {
+		out.Error = "its feed waits for a person: see sparrow deploy status"
 	}
 	return out
 }

@@ -110,7 +110,7 @@ const MaxSpans = 100
 
 // Event is one event name at one stage.
 type Event struct {
-	Name      string          `json:"name"` // empty: the body named none; a name beyond MaxName bytes is shortened
+	Name      string          `json:"event"` // empty: the body named none; a name beyond MaxName bytes is shortened
 	Stage     warehouse.Stage `json:"stage"`
 	Live      uint64          `json:"live"`      // rows, duplicates included
 	Candidate uint64          `json:"candidate"` // rows, duplicates included
@@ -187,7 +187,7 @@ const (
 	Dead        Kind = "dead"
 	Extra       Kind = "extra"
 	Changed     Kind = "changed"
-	Doubled     Kind = "doubled"
+	Doubled     Kind = "duplicated"
 	LostByBoth  Kind = "lost"
 	Undelivered Kind = "undelivered"
 	Pending     Kind = "pending"
@@ -199,8 +199,8 @@ type Example struct {
 	event.Position
 	EventID string      `json:"eventId,omitempty"`
 	At      int64       `json:"at,omitempty"`     // received-at, microseconds since the epoch
-	Side    event.Stack `json:"side,omitempty"`   // for doubled, undelivered and pending: the side concerned
-	Copies  uint64      `json:"copies,omitempty"` // for doubled: rows at this position
+	Side    event.Stack `json:"side,omitempty"`   // for duplicated, dead, undelivered and pending: the side concerned
+	Copies  uint64      `json:"copies,omitempty"` // for duplicated: rows at this position
 	// Columns names what differs. Paths names the fields that differ within data, where both sides hold JSON.
 	Columns   []string `json:"columns,omitempty"`
 	Paths     []string `json:"paths,omitempty"`
@@ -226,7 +226,7 @@ type Shortfall struct {
 
 // Unexercised is an event that the window did not see.
 type Unexercised struct {
-	Name     string `json:"name"`
+	Name     string `json:"event"`
 	Events   uint64 `json:"events"`   // rows of both sides in the 28 days
 	LastSeen int64  `json:"lastSeen"` // microseconds since the epoch
 }

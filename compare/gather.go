@@ -25,7 +25,7 @@ func (c *collector) gather(ctx context.Context) error {
 		return nil
 	}
 	holes, err := c.ledger(ctx)
-	if err != nil {
+	if err != nil || c.ev.Window.Empty() {
 		return err
 	}
 	live := edge{stack: c.ev.Live.Stack, cursor: c.ev.Live.Stored[stages[0]], holes: holes[c.ev.Live.Stack]}

@@ -73,8 +73,14 @@ func (j *judge) trust() {
 	if len(ev.Unsettled) > 0 {
 		j.await("run sparrow compare again once that is settled")
 	}
-	if ev.Live.Stack == ev.Candidate.Stack || ev.Journal == "" {
+	if _, err := event.ParseStack(string(ev.Live.Stack)); err != nil || ev.Candidate.Stack != ev.Live.Stack.Other() {
 		j.because(CodeUnsettled, "the evidence does not say which stack is live and which is the candidate")
+	}
+	if ev.Window.First == 0 {
+		j.because(CodeUnsettled, "the evidence does not say which window it is about")
+	}
+	if ev.Journal == "" {
+		j.because(CodeUnsettled, "the evidence does not say which journal it is about")
 	}
 }
 
@@ -286,6 +292,53 @@ func (j *judge) presence() {
 		j.because(CodeLedger, "%s whose eventId holds no UUID, so that the ids cannot be checked against the ledger", requests(ev.Either.BadIDs))
 	}
 	j.enough()
+	for _, what := range j.contradictions() {
+		j.because(CodeUnsettled, "the evidence contradicts itself: %s", what)
+	}
+}
+
+// contradictions checks what must hold of any evidence, so that a PASS never rests on a document that something mangled.
+func (j *judge) contradictions() (found []string) {
+	ev := j.ev
+	must := func(holds bool, format string, args ...any) {
+		if !holds {
+			found = append(found, fmt.Sprintf(format, args...))
+		}
+	}
+	var sum Event
+	for _, e := range ev.Events {
+		sum.Live += e.Live
+		sum.Candidate += e.Candidate
+		sum.Faults.add(e.Faults)
+	}
+	if f := ev.Folded; f != nil {
+		sum.Live += f.Live
+		sum.Candidate += f.Candidate
+		sum.Faults.add(f.Faults)
+	}
+	for _, s := range []struct {
+		Side
+		events uint64
+	}{{ev.Live, sum.Live}, {ev.Candidate, sum.Candidate}} {
+		must(s.events == s.Rows, "%s has %s, its event names add up to %s", s.Stack, count(s.Rows, "row"), grouped(s.events))
+		var built uint64
+		for _, b := range s.Builds {
+			built += b.Rows
+			must(b.First >= ev.Window.First && b.Last <= ev.Window.Last, "%s ran %s in frames %d to %d, outside the window", s.Stack, ShortBuild(b.ID), b.First, b.Last)
+		}
+		must(built == s.Rows, "%s has %s, its builds wrote %s", s.Stack, count(s.Rows, "row"), grouped(built))
+		must(s.Requests <= s.Rows && s.Requests <= ev.Either.Requests, "%s has %s, both sides together %s", s.Stack, requests(s.Requests), grouped(ev.Either.Requests))
+		must(s.Requests+s.Holes.Requests()+s.Absent >= ev.Ledger.Requests, "%s has %s and %s under holes, of %s accepted", s.Stack, requests(s.Requests), grouped(s.Holes.Requests()), grouped(ev.Ledger.Requests))
+	}
+	must(ev.Window.First > ev.Declared.Sequence, "the window begins at frame %d, the candidate was declared at %d", ev.Window.First, ev.Declared.Sequence)
+	f := sum.Faults
+	must(sum.Candidate+f.Missing+f.Dead+f.Undelivered+f.Pending+f.RenamedFrom+f.DuplicatesLive ==
+		sum.Live+f.Extra+f.DeadLive+f.UndeliveredLive+f.PendingLive+f.RenamedTo+f.DuplicatesCandidate,
+		"%s live and %s staging rows do not differ by what is said to differ", grouped(sum.Live), grouped(sum.Candidate))
+	must(f.Undelivered == 0 || ev.Candidate.Holes.Requests() > 0, "events were never handed to %s, though it has no holes", ev.Candidate.Stack)
+	must(f.UndeliveredLive == 0 || ev.Live.Holes.Requests() > 0, "events were never handed to %s, though it has no holes", ev.Live.Stack)
+	must(f.Pending|f.PendingLive == 0, "events are pending in a window that is closed")
+	return found
 }
 
 // enough asks for what the policy wants to have been seen.

@@ -3,6 +3,8 @@ package compare
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/sparrowhq/sparrow/event"
@@ -13,11 +15,11 @@ const maxHoles = 20_000
 
 // ledger reads the mirror's count of the window and of what each stack will never get, and returns where the holes are.
 func (c *collector) ledger(ctx context.Context) (map[event.Stack][]Hole, error) {
-	w := c.ev.Window
-	l, err := c.Pipeline.Ledger(ctx, w.First, w.Last)
-	if err != nil {
-		return nil, c.mirrorError(ctx, err)
+	l, err := c.fit(ctx)
+	if err != nil || c.ev.Window.Empty() {
+		return nil, err
 	}
+	w := c.ev.Window
 	c.ev.Ledger = LedgerCount{Totals: l.Totals, Complete: l.From == w.First && l.To == w.Last}
 	holes := map[event.Stack][]Hole{}
 	for _, side := range []*Side{&c.ev.Live, &c.ev.Candidate} {
@@ -34,6 +36,36 @@ func (c *collector) ledger(ctx context.Context) (map[event.Stack][]Hole, error) 
 	both, known := overlap(holes[c.ev.Live.Stack], holes[c.ev.Candidate.Stack])
 	c.ev.Either.UnderBoth, c.ev.Either.BothKnown = both, known && c.ev.Live.Holes.Located && c.ev.Candidate.Holes.Located
 	return holes, nil
+}
+
+// fit asks for the ledger of the window, and cuts the window where its ends lie in frames of which the mirror no longer
+// has the detail.
+func (c *collector) fit(ctx context.Context) (Ledger, error) {
+	w := &c.ev.Window
+	for range 3 {
+		l, err := c.Pipeline.Ledger(ctx, w.First, w.Last)
+		var inexact *InexactError
+		if !errors.As(err, &inexact) {
+			if err != nil {
+				return l, c.mirrorError(ctx, err)
+			}
+			return l, nil
+		}
+		switch {
+		case inexact.Below < w.First && w.First < inexact.Above:
+			w.First = inexact.Above
+			w.Chosen += fmt.Sprintf(", cut to begin at %d: of the frames before only whole lines of the ledger are left", w.First)
+		case inexact.Below <= w.Last && w.Last+1 < inexact.Above:
+			w.Last = inexact.Below - 1
+			w.Chosen += fmt.Sprintf(", cut to end at %d: of the frames after only whole lines of the ledger are left", w.Last)
+		default:
+			return l, c.mirrorError(ctx, err)
+		}
+		if w.Empty() {
+			return Ledger{}, nil
+		}
+	}
+	return Ledger{}, c.mirrorError(ctx, errors.New("its ledger cannot count the window, however it is cut"))
 }
 
 // locate returns the stack's holes within w, in order and disjoint, and their summary.
@@ -60,7 +92,7 @@ func (l StackLedger) locate(w Window) (Holes, []Hole) {
 	for _, x := range out {
 		place[x.Reason] = true
 	}
-	if h.Expired > 0 && !place["expired"] || h.Sampled > 0 && !place["sampled"] || len(out) > maxHoles {
+	if l.Approximate || h.Expired > 0 && !place["expired"] || h.Sampled > 0 && !place["sampled"] || len(out) > maxHoles {
 		h.Located = false
 	}
 	return h, out
@@ -196,6 +228,10 @@ func (e EitherCount) balanced(l LedgerCount) bool {
 // shortfall compares a range of frames with the ledger; ok means that it adds up, or cannot be told.
 func (c *collector) shortfall(ctx context.Context, first, last uint64) (s Shortfall, ok bool, err error) {
 	l, err := c.Pipeline.Ledger(ctx, first, last)
+	var inexact *InexactError
+	if errors.As(err, &inexact) {
+		return s, true, nil
+	}
 	if err != nil {
 		return s, false, c.mirrorError(ctx, err)
 	}

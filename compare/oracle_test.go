@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -232,6 +233,14 @@ func TestAgainstOracle(t *testing.T) {
 			want.IDs, want.examples = nil, nil
 			if d := gocmp.Diff(want, got, gocmp.AllowUnexported(expectation{})); d != "" {
 				t.Errorf("window %+v: -want +got\n%s", ev.Window, d)
+			}
+			j := &judge{ev: *ev}
+			for _, c := range j.contradictions() {
+				// What is pending, or what neither side has, is missing from the sum.
+				short := len(j.open()) > 0 || ev.Either.Requests+ev.Either.UnderBoth < ev.Ledger.Requests
+				if !(short && strings.Contains(c, "accepted")) && !strings.Contains(c, "pending") {
+					t.Errorf("true evidence is said to contradict itself: %s", c)
+				}
 			}
 			f := sum.Faults
 			if l, r := sum.Candidate+f.Missing+f.Dead+f.Undelivered+f.Pending+f.RenamedFrom+f.DuplicatesLive,

@@ -18,7 +18,8 @@ import (
 type Pipeline interface {
 	// Status returns the present state.
 	Status(ctx context.Context) (Status, error)
-	// Ledger counts the frames from … to, both included. If it can only count a wider range it says so in From and To.
+	// Ledger counts the frames from … to, both included. An *InexactError says where a range can begin or end whose frames
+	// are no longer in the journal.
 	Ledger(ctx context.Context, from, to uint64) (Ledger, error)
 	// Timeline returns the control history from its first record on.
 	Timeline(ctx context.Context) (event.Timeline, error)
@@ -58,23 +59,15 @@ type StackStatus struct {
 	Role      string          `json:"role"`
 	Build     event.Build     `json:"build"` // as its dispatcher last reported it
 	Cursor    event.Cursor    `json:"cursor"`
-	Reachable bool            `json:"reachable"`
+	Reachable bool            `json:"reachable"` // it answered last time
+	Blocked   bool            `json:"blocked"`   // its feed waits for a person
 	Error     string          `json:"error,omitempty"`
 	Pending   PendingRequests `json:"pending"`
 	Delivered uint64          `json:"delivered"` // requests, like the three below
 	Dead      uint64          `json:"dead"`
 	Expired   uint64          `json:"expired"`
 	Sampled   uint64          `json:"sampled"`
-	StuckAt   json.RawMessage `json:"stuckAt,omitempty"` // where the feed stopped for good, if it did
-}
-
-// Stuck reports whether the stack's feed has stopped and waits for a person.
-func (s StackStatus) Stuck() bool {
-	switch string(s.StuckAt) {
-	case "", "null", `""`, "0":
-		return false
-	}
-	return true
+	StuckAt   *event.Cursor   `json:"stuckAt,omitempty"` // the request that fails alone just now
 }
 
 // PendingRequests is what a stack has still to get.
@@ -107,7 +100,18 @@ type StackLedger struct {
 	Expired event.Totals     `json:"expired"`
 	Sampled event.Totals     `json:"sampled"`
 	Holes   []Hole           `json:"holes"` // where the expired and sampled are, by range
+	// Approximate says that expired frames were gone before they could be counted.
+	Approximate bool `json:"approximate,omitempty"`
 }
+
+// InexactError says that the ledger has no line that begins or ends where a range does.
+type InexactError struct {
+	Detail string `json:"detail"`
+	Below  uint64 `json:"below"` // the nearest frames at which a range can begin
+	Above  uint64 `json:"above"`
+}
+
+func (e *InexactError) Error() string { return e.Detail }
 
 // Hole is a range of requests that a stack will never get.
 type Hole struct {
@@ -138,10 +142,10 @@ func (s Server) Ledger(ctx context.Context, from, to uint64) (Ledger, error) {
 	return l, err
 }
 
-// Timeline reads GET /v1/deploy/history and checks its chain.
+// Timeline reads GET /v1/timeline and checks its chain.
 func (s Server) Timeline(ctx context.Context) (event.Timeline, error) {
 	var h History
-	if err := s.get(ctx, "/v1/deploy/history", &h); err != nil {
+	if err := s.get(ctx, "/v1/timeline", &h); err != nil {
 		return event.Timeline{}, err
 	}
 	return h.Timeline()
@@ -158,7 +162,11 @@ func (s Server) get(ctx context.Context, path string, v any) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		detail, _ := io.ReadAll(io.LimitReader(resp.Body, 2<<10))
+		detail, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+		var inexact InexactError
+		if resp.StatusCode == http.StatusConflict && json.Unmarshal(detail, &inexact) == nil && inexact.Above > 0 {
+			return &inexact
+		}
 		return fmt.Errorf("GET %s%s: %s: %s", s.URL, path, resp.Status, problemDetail(detail))
 	}
 	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
@@ -187,15 +195,14 @@ type History struct {
 type HistoryRecord struct {
 	Sequence uint64          `json:"sequence"`
 	Hash     string          `json:"hash"`
-	Bytes    []byte          `json:"bytes"`  // as journaled; the hash chain runs over these
-	Record   json.RawMessage `json:"record"` // the same, to be read by people and jq
+	Record   json.RawMessage `json:"record"` // event.Control, the journaled bytes: the hash chain runs over these
 }
 
 // NewHistory returns the wire form of t.
 func NewHistory(t event.Timeline) History {
 	h := History{Records: []HistoryRecord{}}
 	for _, r := range t.Records() {
-		h.Records = append(h.Records, HistoryRecord{Sequence: r.Sequence, Hash: r.Hash(), Bytes: r.Bytes, Record: json.RawMessage(r.Bytes)})
+		h.Records = append(h.Records, HistoryRecord{Sequence: r.Sequence, Hash: r.Hash(), Record: r.Bytes})
 	}
 	return h
 }
@@ -204,7 +211,7 @@ func NewHistory(t event.Timeline) History {
 func (h History) Timeline() (event.Timeline, error) {
 	var t event.Timeline
 	for _, hr := range h.Records {
-		r, err := event.DecodeRecord(hr.Sequence, hr.Bytes)
+		r, err := event.DecodeRecord(hr.Sequence, hr.Record)
 		if err != nil {
 			return event.Timeline{}, err
 		}

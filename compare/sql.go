@@ -30,7 +30,7 @@ type dialect struct {
 	upto func(n, column string) string
 	// values returns a table expression called name of integer rows.
 	values func(name string, columns []string, rows [][]uint64) string
-	// octets is the length of a text or blob in bytes.
+	// octets is the length of a text in bytes.
 	octets func(column string) string
 }
 
@@ -68,7 +68,7 @@ var duckSQL = dialect{
 		}
 		return b.String() + ") AS " + name + "(" + strings.Join(columns, ", ") + ")"
 	},
-	octets: func(column string) string { return "octet_length(CAST(" + column + " AS BLOB))" },
+	octets: func(column string) string { return "strlen(" + column + ")" },
 }
 
 // content is what two rows of one position must have in common. The build is not part of it, and run is 0 throughout.

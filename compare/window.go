@@ -80,10 +80,20 @@ func (s state) begun() (since event.Record, declared bool) {
 	return since, declared
 }
 
+// lastFrame is the last sequence that is not a control record: cursors need not move past a record that nothing follows.
+func (s state) lastFrame() uint64 {
+	end := s.Journal.LastFrame
+	records := s.timeline.Records()
+	for i := len(records) - 1; i >= 0 && records[i].Sequence == end; i-- {
+		end--
+	}
+	return end
+}
+
 // resolve turns what was asked for into frames.
 func (spec WindowSpec) resolve(ctx context.Context, s state, p Pipeline, now time.Time) (Window, error) {
 	since, declared := s.begun()
-	begin, end := since.Sequence+1, s.Journal.LastFrame
+	begin, end := since.Sequence+1, s.lastFrame()
 	what := "the candidate was declared"
 	if !declared {
 		what = fmt.Sprintf("%s became live (no candidate is declared)", since.Live)

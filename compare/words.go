@@ -87,7 +87,11 @@ func bound(p float64) string {
 		digits++
 	}
 	scale := math.Pow(10, float64(digits))
-	return strconv.FormatFloat(math.Ceil(p*scale-1e-9)/scale, 'f', digits, 64) + " %"
+	up := math.Ceil(p*scale - 1e-9)
+	if up == 100 && digits > 0 {
+		up, digits, scale = 10, digits-1, scale/10
+	}
+	return strconv.FormatFloat(up/scale, 'f', digits, 64) + " %"
 }
 
 // such names the first examples.
