@@ -85,7 +85,18 @@ func (a *account) safe() event.Cursor {
 	if a.saved.Compare(c) < 0 {
 		c = a.saved
 	}
-	for _, e := range a.expired {
+	return a.skipLocked(c)
+}
+
+// skip returns c, or where the expired range ends that c lies in.
+func (a *account) skip(c event.Cursor) event.Cursor {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.skipLocked(c)
+}
+
+func (a *account) skipLocked(c event.Cursor) event.Cursor {
+	for _, e := range a.expired { // ascending, so that one may lead to the next
 		if e.From.Compare(c) <= 0 && c.Compare(e.To) < 0 {
 			c = e.To
 		}
@@ -180,21 +191,23 @@ func (a *account) expiredIn(from, to event.Cursor) []expiry {
 // standing is what became of the requests of the journal, as far as one stack is concerned.
 type standing struct {
 	cursor    event.Cursor
+	next      event.Cursor // what is delivered next: the cursor, or where the expired range ends that it stands in
 	delivered uint64
 	dead      uint64
 	expired   event.Totals
-	ahead     uint64 // of dead and expired: those that are not below the cursor yet
+	ahead     uint64 // of dead and expired: those at or above next
 }
 
 // snapshot returns the standing, all of one moment.
 func (a *account) snapshot() standing {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	i, _ := slices.BinarySearchFunc(a.dead, a.cursor, event.Cursor.Compare)
-	p := standing{cursor: a.cursor, delivered: a.delivered, dead: uint64(len(a.dead)), ahead: uint64(len(a.dead) - i)}
+	p := standing{cursor: a.cursor, next: a.skipLocked(a.cursor), delivered: a.delivered, dead: uint64(len(a.dead))}
+	i, _ := slices.BinarySearchFunc(a.dead, p.next, event.Cursor.Compare)
+	p.ahead = uint64(len(a.dead) - i)
 	for _, e := range a.expired {
 		p.expired.Merge(e.Totals)
-		if e.To.Compare(a.cursor) > 0 {
+		if e.To.Compare(p.next) > 0 {
 			p.ahead += e.Totals.Requests
 		}
 	}

@@ -24,7 +24,7 @@ type Ledger struct {
 	Stacks  map[event.Stack]LedgerHoles `json:"stacks"`
 }
 
-// Bucket is a run of at most 1,024 sequences.
+// Bucket is a run of at most 1,024 sequences: a line of the ledger, cut to the range that was asked for.
 type Bucket = span
 
 // LedgerHoles is what a stack never gets of a range.
@@ -140,8 +140,11 @@ func (m *Mirror) Ledger(ctx context.Context, from, to uint64) (Ledger, error) {
 	if from > to {
 		return Ledger{}, &usageError{fmt.Sprintf("from=%d lies after to=%d", from, to)}
 	}
-	if reach := min(to, o.ledger.head()); reach > from && (reach-from)/bucketSize > maxBuckets {
-		return Ledger{}, &usageError{fmt.Sprintf("from=%d to=%d is more than one answer can hold: ask for at most %d frames at a time", from, to, maxBuckets*bucketSize)}
+	if reach := min(to, o.ledger.head()); reach > from && (reach-from)/lineSpan > maxBuckets {
+		return Ledger{}, &usageError{fmt.Sprintf("from=%d to=%d is more than one answer can hold: ask for at most %d frames at a time", from, to, maxBuckets*lineSpan)}
+	}
+	if _, err := o.counted(ctx); err != nil {
+		return Ledger{}, err
 	}
 	answer := Ledger{From: from, To: to, Buckets: []Bucket{}, Stacks: map[event.Stack]LedgerHoles{}}
 	err = o.ledger.fold(ctx, from, to, func(s span) error {

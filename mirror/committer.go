@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -38,6 +39,8 @@ type committer struct {
 	queued  int      // bytes in waiting
 	closed  bool
 	spare   [][]byte // memory of frames that were published
+
+	publishing atomic.Int64 // requests of the frame under way
 
 	wake chan struct{} // holds a token when there may be something to publish; sent by add and close
 	done chan struct{} // closed when run has returned
@@ -115,11 +118,13 @@ func (c *committer) run() {
 		for b := c.take(); b != nil; b = c.take() {
 			// Not a client's context, nor one that a stop ends: whoever waits must learn what became of the frame. The
 			// journal bounds the call.
+			c.publishing.Store(int64(b.totals.Requests))
 			began := time.Now()
 			b.sequence, b.err = c.journal.Publish(context.Background(), b.frame, b.totals)
 			if c.published != nil {
 				c.published(b, time.Since(began))
 			}
+			c.publishing.Store(0)
 			frame := b.frame
 			b.frame = nil
 			close(b.done)
@@ -167,6 +172,16 @@ func (c *committer) size() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.queued
+}
+
+// requests returns how many requests wait, beside those being published.
+func (c *committer) requests() (n uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, b := range c.waiting {
+		n += b.totals.Requests
+	}
+	return n
 }
 
 // close refuses further requests, publishes what waits, and returns when ctx ends or run has returned.

@@ -18,24 +18,24 @@ import (
 // ledger knows how many requests, bytes and ids every range of frames holds, from the frames' headers alone. It is what
 // each side is proved complete against, so it shares no code with the feeds that it checks.
 //
-// Closed buckets are lines in the journal's log "ledger", which outlives the frames. The open bucket and the last few
-// closed ones are in memory frame by frame; others are read again from the journal while it has them.
+// Closed pages are lines in the journal's log "ledger", which outlives the frames. The open page and the last few closed
+// ones are in memory frame by frame; others are read again from the journal while it has them.
 type ledger struct {
 	journal   ledgerJournal
 	timelines *timelines
 	telemetry *telemetry.Telemetry
 	birth     uint64 // the journal's first sequence
 
-	mu      sync.Mutex
-	next    uint64  // the first sequence not counted yet
-	open    *bucket // the bucket of next; next-1 and below are counted in it
-	closed  []*bucket
-	read    []*bucket // a few older ones that were asked for
-	lines   []line    // of the last buckets, ascending without gaps; those from saved on are not durable yet
-	newest  uint64    // sequence in the log at or before which the line of the last durable bucket stands
-	saved   uint64    // buckets below it have a durable line
-	moved   chan struct{}
-	missing uint64 // sequences whose frames were gone before they were counted
+	saving sync.Mutex // held while lines are written, so that they are written in order
+
+	mu     sync.Mutex
+	open   *page   // what is counted and not on a line yet; its end is the first sequence that is not counted
+	closed []*page // the last few, ascending
+	read   []*page // a few older ones that were asked for
+	lines  []line  // the last ones, ascending and contiguous up to open; those from saved on are not durable yet
+	saved  uint64  // sequences below it have a durable line
+	newest uint64  // sequence in the log at or before which the last durable line stands
+	moved  chan struct{}
 }
 
 // ledgerJournal is the journal as the ledger uses it; the contracts are journal.Journal's.
@@ -49,9 +49,9 @@ type ledgerJournal interface {
 
 const (
 	ledgerLog     = "ledger"
-	ledgerHint    = "ledger" // key of the state that says where in the log the last line stands
-	hintEvery     = 16       // buckets
-	keptBuckets   = 4        // closed buckets kept in detail; and older ones that were asked for
+	ledgerHint    = "ledger" // key of the state that says where in the log a late line stands
+	hintEvery     = 16       // lines
+	keptPages     = 4        // closed pages kept in detail; and older ones that were asked for
 	keptLines     = 4096     // lines kept in memory; older ones are read from the log
 	ledgerReading = 1 << 20  // bytes of headers read at once
 )
@@ -63,7 +63,7 @@ type hint struct {
 
 // openLedger recovers from the last line. birth is the journal's first sequence.
 func openLedger(ctx context.Context, j ledgerJournal, k *timelines, t *telemetry.Telemetry, birth uint64) (*ledger, error) {
-	l := &ledger{journal: j, timelines: k, telemetry: t, birth: birth, moved: make(chan struct{})}
+	l := &ledger{journal: j, timelines: k, telemetry: t, birth: birth, moved: make(chan struct{}), open: &page{first: birth}}
 	var from hint
 	data, err := j.GetState(ctx, ledgerHint)
 	if err == nil {
@@ -74,65 +74,56 @@ func openLedger(ctx context.Context, j ledgerJournal, k *timelines, t *telemetry
 	if err != nil {
 		return nil, fmt.Errorf("ledger: where the last line stands: %w", err)
 	}
-	var last *line
 	err = j.Records(ctx, ledgerLog, from.Sequence, func(sequence uint64, value []byte) error {
 		n, err := decodeLine(value)
-		if err == nil && (last == nil || n.Bucket > last.Bucket) {
-			last, l.newest = &n, sequence
+		if err == nil && n.Last >= l.open.first {
+			l.open = &page{first: n.Last + 1, generation: n.Generation, before: n.Through}
+			l.lines, l.newest = []line{n}, sequence
 		}
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
-	l.open = &bucket{number: bucketOf(birth)}
-	if last != nil && last.Bucket >= l.open.number {
-		l.open = &bucket{number: last.Bucket + 1, generation: last.Generation, before: last.Through}
-		l.lines = []line{*last}
-	}
-	l.saved = l.open.number
-	l.next = max(l.open.number*bucketSize, birth)
+	l.saved = l.open.first
 	return l, nil
 }
 
 // run counts what comes into the journal until ctx ends.
 func (l *ledger) run(ctx context.Context) {
-	wait := time.NewTimer(0)
-	defer wait.Stop()
-	for {
+	for ctx.Err() == nil {
 		err := l.follow(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		l.telemetry.Failure("the ledger cannot read the journal", err, slog.Uint64("sequence", l.head()))
-		wait.Reset(time.Second)
+		wait := time.NewTimer(time.Second)
 		select {
 		case <-wait.C:
 		case <-ctx.Done():
-			return
+			wait.Stop()
 		}
 	}
 }
 
-// follow reads on from next. It returns when reading fails or ctx ends.
+// follow reads on from the head. It returns when reading fails or ctx ends.
 func (l *ledger) follow(ctx context.Context) error {
 	r := l.journal.ReadTotals(l.head())
 	defer r.Close()
 	for {
 		// Lines that could not be saved are tried again each second, whether anything comes or not.
 		turn, cancel := ctx, context.CancelFunc(func() {})
-		if l.unsaved() > 0 {
+		if l.unsaved() {
 			turn, cancel = context.WithTimeout(ctx, time.Second)
 		}
 		entries, err := r.Next(turn, ledgerReading)
+		waited := turn.Err() != nil
 		cancel()
-		if err != nil && (ctx.Err() != nil || turn.Err() == nil) {
+		if err != nil && (ctx.Err() != nil || !waited) {
 			return err
 		}
-		for _, e := range entries {
-			if err := l.count(ctx, e); err != nil {
-				return err
-			}
+		if err := l.count(ctx, entries); err != nil {
+			return err
 		}
 		if err := l.save(ctx); err != nil && ctx.Err() == nil {
 			l.telemetry.Log.Debug("ledger line not saved yet", "error", err)
@@ -140,62 +131,85 @@ func (l *ledger) follow(ctx context.Context) error {
 	}
 }
 
-// count takes one entry.
-func (l *ledger) count(ctx context.Context, e journal.Entry) error {
-	generation := uint64(0)
-	if e.Kind == journal.Control {
-		if err := l.timelines.observe(ctx, e.Sequence, e.Data); err != nil {
-			return err
+// count takes what follows the head.
+func (l *ledger) count(ctx context.Context, entries []journal.Entry) error {
+	for _, e := range entries {
+		if e.Kind == journal.Control {
+			if err := l.timelines.observe(ctx, e.Sequence, e.Data); err != nil {
+				return err
+			}
 		}
-		r, err := event.DecodeRecord(e.Sequence, e.Data)
-		if err != nil {
-			return err
-		}
-		generation = r.Generation
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e.First != l.next {
-		return fmt.Errorf("after sequence %d the journal gave %d", l.next-1, e.First)
+	defer func() {
+		close(l.moved)
+		l.moved = make(chan struct{})
+	}()
+	for _, e := range entries {
+		if next := l.open.next(); e.First != next {
+			return fmt.Errorf("after sequence %d the journal gave %d", next-1, e.First)
+		}
+		switch e.Kind {
+		case journal.Frame:
+			l.turnLocked(e.Totals)
+		case journal.Control:
+			r, err := event.DecodeRecord(e.Sequence, e.Data)
+			if err != nil {
+				return err
+			}
+			l.open.generation = r.Generation
+			l.turnLocked(event.Totals{})
+		case journal.Gap:
+			l.telemetry.Failure("frames were removed before the ledger counted them",
+				errors.New("somebody trimmed the journal, or its folder was restored from an older copy"),
+				slog.Uint64("first", e.First), slog.Uint64("last", e.Last))
+			for range e.Last - e.First + 1 {
+				l.turnLocked(event.Totals{})
+			}
+		}
 	}
-	switch e.Kind {
-	case journal.Frame:
-		l.open.frames[e.Sequence%bucketSize] = e.Totals
-	case journal.Control:
-		l.open.generation = generation
-	case journal.Gap:
-		l.missing += e.Last - e.First + 1
-		l.telemetry.Failure("frames were removed before the ledger counted them",
-			errors.New("somebody trimmed the journal, or its folder was restored from an older copy"),
-			slog.Uint64("first", e.First), slog.Uint64("last", e.Last))
-	}
-	l.next = e.Last + 1
-	for l.open.number < bucketOf(l.next) {
-		l.closeLocked()
-	}
-	close(l.moved)
-	l.moved = make(chan struct{})
 	return nil
 }
 
-// closeLocked ends the open bucket and begins the next.
+// turnLocked writes one sequence on the open page, and turns it when it is full.
+func (l *ledger) turnLocked(t event.Totals) {
+	l.open.frames = append(l.open.frames, t)
+	if l.open.next()%lineSpan == 0 {
+		l.closeLocked()
+	}
+}
+
+// closeLocked makes the open page a line, and opens the next.
 func (l *ledger) closeLocked() {
 	n := l.open.line()
 	l.lines = append(l.lines, n)
-	if drop := len(l.lines) - keptLines; drop > 0 && l.lines[drop].Bucket <= l.saved {
+	if drop := len(l.lines) - keptLines; drop > 0 && l.lines[drop].First <= l.saved {
 		l.lines = append(l.lines[:0:0], l.lines[drop:]...)
 	}
-	if l.closed = append(l.closed, l.open); len(l.closed) > keptBuckets {
+	if l.closed = append(l.closed, l.open); len(l.closed) > keptPages {
 		l.closed = append(l.closed[:0:0], l.closed[1:]...)
 	}
-	l.open = &bucket{number: n.Bucket + 1, generation: n.Generation, before: n.Through}
+	l.open = &page{first: n.Last + 1, generation: n.Generation, before: n.Through}
 }
 
-// save makes closed buckets' lines durable.
+// cut closes the open page early and makes its line durable, so that its frames can be trimmed.
+func (l *ledger) cut(ctx context.Context) error {
+	l.mu.Lock()
+	if len(l.open.frames) > 0 {
+		l.closeLocked()
+	}
+	l.mu.Unlock()
+	return l.save(ctx)
+}
+
+// save makes closed pages' lines durable.
 func (l *ledger) save(ctx context.Context) error {
+	l.saving.Lock()
+	defer l.saving.Unlock()
 	for {
 		l.mu.Lock()
-		i := sort.Search(len(l.lines), func(i int) bool { return l.lines[i].Bucket >= l.saved })
+		i := sort.Search(len(l.lines), func(i int) bool { return l.lines[i].First >= l.saved })
 		if i == len(l.lines) {
 			l.mu.Unlock()
 			return nil
@@ -208,12 +222,12 @@ func (l *ledger) save(ctx context.Context) error {
 		}
 		sequence, err := l.journal.AppendRecord(ctx, ledgerLog, data)
 		if err != nil {
-			return fmt.Errorf("ledger line of bucket %d: %w", n.Bucket, err)
+			return fmt.Errorf("ledger line of sequences %d to %d: %w", n.First, n.Last, err)
 		}
 		l.mu.Lock()
-		l.saved, l.newest = n.Bucket+1, sequence
+		l.saved, l.newest = n.Last+1, sequence
 		l.mu.Unlock()
-		if n.Bucket%hintEvery != 0 {
+		if (n.Last+1)/lineSpan%hintEvery != 0 {
 			continue
 		}
 		at, err := json.Marshal(hint{Sequence: sequence})
@@ -226,40 +240,60 @@ func (l *ledger) save(ctx context.Context) error {
 	}
 }
 
-func (l *ledger) unsaved() int {
+// unsaved reports whether there are lines that are not durable.
+func (l *ledger) unsaved() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return int(l.open.number - l.saved)
+	return l.saved < l.open.first
 }
 
 // head returns the first sequence that is not counted yet.
 func (l *ledger) head() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.next
+	return l.open.next()
 }
 
-// accepted returns the totals of everything counted, and the first sequence that is not.
-func (l *ledger) accepted() (event.Totals, uint64) {
+// accepted returns the totals of everything counted.
+func (l *ledger) accepted() event.Totals {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.open.before
-	t.Merge(l.open.upTo(l.next))
-	return t, l.next
+	t.Merge(l.open.between(l.open.first, l.open.next()))
+	return t
 }
 
-// durable returns the first sequence that no durable line covers.
-func (l *ledger) durable() uint64 {
+// edges returns the edges of lines next to sequence, of which everything below has durable lines: the highest one that
+// is not above it, and the lowest one that is not below it. The second is 0 if there is none yet.
+func (l *ledger) edges(sequence uint64) (below, above uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.saved * bucketSize
+	below = edgeBelow(sequence)
+	if above = below; above < sequence {
+		above += lineSpan
+	}
+	for _, n := range l.lines {
+		switch e := n.Last + 1; {
+		case e <= sequence:
+			below = max(below, e)
+			if e == sequence {
+				above = e
+			}
+		default:
+			above = min(above, e)
+		}
+	}
+	if above > l.saved {
+		above = 0
+	}
+	return min(below, l.saved), above
 }
 
 // reached waits until everything below sequence is counted.
 func (l *ledger) reached(ctx context.Context, sequence uint64) error {
 	for {
 		l.mu.Lock()
-		next, moved := l.next, l.moved
+		next, moved := l.open.next(), l.moved
 		l.mu.Unlock()
 		if next >= sequence {
 			return nil

@@ -7,28 +7,30 @@ import (
 	"github.com/sparrowhq/sparrow/event"
 )
 
-// bucketSize is how many sequences one line of the ledger covers. Bucket k holds the sequences
-// [bucketSize*k, bucketSize*(k+1)-1].
-const bucketSize = 1024
+// lineSpan is how many sequences one line of the ledger covers at most. A line ends where its last sequence is followed
+// by a multiple of lineSpan; when space is short it may be cut earlier. So multiples of lineSpan are always edges:
+//
+//	sequence  …  1023 | 1024 … 2047 | 2048 … 2700 | 2701 … 3071 | 3072 …
+//	line         ─────┘└───────────┘└── cut ─────┘└────────────┘└── open
+const lineSpan = 1024
 
-func bucketOf(sequence uint64) uint64 { return sequence / bucketSize }
+// edgeBelow is the highest multiple of lineSpan that is not above sequence.
+func edgeBelow(sequence uint64) uint64 { return sequence - sequence%lineSpan }
 
 // lineFormat is the format of a ledger line that this build writes, and the newest it reads.
 const lineFormat = 1
 
-// line is one bucket of the ledger, and, so that reading the last one is enough to go on, everything before it.
+// line sums up a run of sequences, and, so that reading the last one is enough to go on, everything before it.
 type line struct {
 	Format     int          `json:"format"`
-	Bucket     uint64       `json:"bucket"`
-	Generation uint64       `json:"generation"` // of the last control record before the bucket's end
+	First      uint64       `json:"first"`
+	Last       uint64       `json:"last"`
+	Generation uint64       `json:"generation"` // of the last control record up to Last
 	Totals     event.Totals `json:"totals"`
-	Through    event.Totals `json:"through"` // of everything up to and including this bucket
+	Through    event.Totals `json:"through"` // of everything up to and including Last
 }
 
-func (l line) first() uint64 { return l.Bucket * bucketSize }
-func (l line) last() uint64  { return l.Bucket*bucketSize + bucketSize - 1 }
-
-// before is everything before the bucket.
+// before is everything before the line.
 func (l line) before() event.Totals { return subtract(l.Through, l.Totals) }
 
 func decodeLine(data []byte) (line, error) {
@@ -37,7 +39,10 @@ func decodeLine(data []byte) (line, error) {
 		return l, fmt.Errorf("ledger line: %w", err)
 	}
 	if l.Format != lineFormat {
-		return l, fmt.Errorf("ledger line of bucket %d has format %d, this build reads %d: run the newer build", l.Bucket, l.Format, lineFormat)
+		return l, fmt.Errorf("ledger line of sequence %d has format %d, this build reads %d: run the newer build", l.First, l.Format, lineFormat)
+	}
+	if l.Last < l.First || l.Last-l.First >= lineSpan {
+		return l, fmt.Errorf("ledger line of sequences %d to %d: it covers at most %d", l.First, l.Last, lineSpan)
 	}
 	return l, nil
 }
@@ -58,36 +63,31 @@ func subtract(t, u event.Totals) event.Totals {
 	return t
 }
 
-// bucket is one bucket in detail.
-type bucket struct {
-	number     uint64
+// page is the run of a line in detail.
+type page struct {
+	first      uint64
+	frames     []event.Totals // from first on; zero for control records
 	generation uint64
-	frames     [bucketSize]event.Totals // by sequence within the bucket; zero for control records and what is not read yet
-	before     event.Totals             // of everything before the bucket
+	before     event.Totals // of everything before first
 }
 
-// upTo sums the frames below sequence, which lies in the bucket or just after it.
-func (b *bucket) upTo(sequence uint64) event.Totals {
+// next is the first sequence after the page.
+func (p *page) next() uint64 { return p.first + uint64(len(p.frames)) }
+
+// between sums the part of [from, to) that lies on the page.
+func (p *page) between(from, to uint64) event.Totals {
+	from, to = max(from, p.first), min(to, p.next())
 	var t event.Totals
-	for _, f := range b.frames[:min(sequence-b.number*bucketSize, bucketSize)] {
-		t.Merge(f)
+	for s := from; s < to; s++ {
+		t.Merge(p.frames[s-p.first])
 	}
 	return t
 }
 
-// from sums the frames from sequence on.
-func (b *bucket) from(sequence uint64) event.Totals {
-	var t event.Totals
-	for _, f := range b.frames[min(sequence-b.number*bucketSize, bucketSize):] {
-		t.Merge(f)
-	}
-	return t
-}
-
-// line closes the bucket.
-func (b *bucket) line() line {
-	l := line{Format: lineFormat, Bucket: b.number, Generation: b.generation, Totals: b.upTo((b.number + 1) * bucketSize)}
-	l.Through = b.before
+// line sums the page up.
+func (p *page) line() line {
+	l := line{Format: lineFormat, First: p.first, Last: p.next() - 1, Generation: p.generation, Totals: p.between(p.first, p.next())}
+	l.Through = p.before
 	l.Through.Merge(l.Totals)
 	return l
 }

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -16,8 +17,10 @@ type limited struct {
 	refused func()
 }
 
-const tooMany = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 126\r\n\r\n" +
-	`{"title":"Service Unavailable","status":503,"detail":"too many connections are open: nothing was stored, come back in a while"}` + "\n"
+const tooManyDetail = `{"title":"Service Unavailable","status":503,"detail":"too many connections are open: nothing was stored, come back in a while"}` + "\n"
+
+var tooMany = fmt.Appendf(nil, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
+	len(tooManyDetail), tooManyDetail)
 
 func (l *limited) Accept() (net.Conn, error) {
 	for {
@@ -32,7 +35,7 @@ func (l *limited) Accept() (net.Conn, error) {
 		l.refused()
 		// It fits into the empty send buffer of a new connection, so this does not block.
 		c.SetWriteDeadline(time.Now().Add(time.Second))
-		c.Write([]byte(tooMany))
+		c.Write(tooMany)
 		c.Close()
 	}
 }

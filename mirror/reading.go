@@ -177,11 +177,7 @@ func (f *feed) read(ctx context.Context) error {
 	f.stopReading()
 	// Whatever decided roles before the first frame that is read must be known before that frame is handed over; what
 	// comes after is met in the stream.
-	from := f.account.at()
-	for h, inside := f.account.holeAt(from); inside && h.Reason == reasonExpired; h, inside = f.account.holeAt(from) {
-		from = h.To
-	}
-	f.complete = max(from.Frame, 1)
+	f.complete = max(f.account.skip(f.account.at()).Frame, 1)
 	if err := f.timelines.refresh(ctx); err != nil {
 		return &busyError{err: err}
 	}

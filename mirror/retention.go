@@ -18,7 +18,7 @@ import (
 //   - past the candidate only when space is short, and only after the candidate's feed has written down, by position
 //     and count, what is given up.
 //
-// It cuts at the edges of the ledger's buckets only, so that whatever is gone can still be counted exactly.
+// It cuts at the edges of the ledger's lines only, so that whatever is gone can still be counted exactly.
 type retention struct {
 	journal   trimmer
 	ledger    *ledger
@@ -66,24 +66,35 @@ func (r *retention) check(ctx context.Context, now time.Time) error {
 	if b.First > b.Last {
 		return nil
 	}
+	short := r.short(b)
+	if _, above := r.ledger.edges(short); short > 0 && above == 0 {
+		// The frames to go are on the page that is still open, as when few frames fill the whole journal.
+		if err := r.ledger.cut(ctx); err != nil {
+			return err
+		}
+	}
 	t, _ := r.timelines.current()
 	live, candidate := r.feeds[t.Live()], r.feeds[t.Live().Other()]
-	floor := min(edge(live.account.safe().Frame), r.ledger.durable())
-	both := min(floor, edge(candidate.account.safe().Frame))
+	floor, _ := r.ledger.edges(live.account.safe().Frame)
+	both, _ := r.ledger.edges(candidate.account.safe().Frame)
+	both = min(both, floor)
 	old, err := r.old(ctx, b.First, now.Add(-r.o.MaxAge).UnixMicro())
 	if err != nil {
 		return err
 	}
 	end := min(old, both) // frames below it go
-	if short := r.short(b); short > end {
-		if short > both && floor > both {
-			if err := r.giveUp(ctx, candidate, min(short, floor)); err != nil {
+	if short > end {
+		end = floor
+		if _, above := r.ledger.edges(short); above > 0 {
+			end = min(above, floor)
+		}
+		if end > both {
+			if err := r.giveUp(ctx, candidate, end); err != nil {
 				// What both have can go all the same.
 				r.telemetry.Failure("the candidate's requests cannot be given up to free space", err)
-				floor = both
+				end = both
 			}
 		}
-		end = max(end, min(short, floor))
 	}
 	if end <= b.First {
 		return nil
@@ -102,21 +113,18 @@ func (r *retention) giveUp(ctx context.Context, f *feed, end uint64) error {
 	return f.askExpiry(ctx, end-1)
 }
 
-// edge returns the beginning of sequence's bucket: what is below may go if everything below sequence may.
-func edge(sequence uint64) uint64 { return bucketOf(sequence) * bucketSize }
-
 // old returns the edge below which everything was received before cutoff.
-func (r *retention) old(ctx context.Context, first uint64, cutoff int64) (uint64, error) {
-	end := edge(first)
-	last := bucketOf(r.ledger.durable())
-	if bucketOf(first) >= last {
+func (r *retention) old(ctx context.Context, first uint64, cutoff int64) (end uint64, err error) {
+	end = first
+	last, _ := r.ledger.edges(^uint64(0))
+	if first >= last {
 		return end, nil
 	}
-	err := r.ledger.eachLine(ctx, bucketOf(first), last-1, func(n line) error {
+	err = r.ledger.eachLine(ctx, first, last-1, func(n line) error {
 		if n.Totals.Requests > 0 && n.Totals.LastAt >= cutoff {
 			return errStop
 		}
-		end = n.last() + 1
+		end = n.Last + 1
 		return nil
 	})
 	var forgotten *forgottenError
@@ -129,7 +137,7 @@ func (r *retention) old(ctx context.Context, first uint64, cutoff int64) (uint64
 	return end, nil
 }
 
-// short returns the edge below which frames must go for space to be no longer short; 0 if it is not.
+// short returns the sequence below which frames must go for space to be no longer short; 0 if it is not.
 func (r *retention) short(b journal.Bounds) uint64 {
 	high := uint64(float64(b.MaxBytes) * r.o.Pressure)
 	low := uint64(float64(b.MaxBytes) * (r.o.Pressure - 0.05))
@@ -144,5 +152,5 @@ func (r *retention) short(b journal.Bounds) uint64 {
 	}
 	frames := b.Last - b.First + 1
 	perFrame := max(b.Bytes/frames, 1)
-	return edge(b.First+free/perFrame) + bucketSize
+	return min(b.First+free/perFrame+1, b.Last+1)
 }

@@ -82,10 +82,7 @@ func (f *feed) saveLoop(ctx context.Context) {
 // expire gives up everything up to frame upto that the stack does not have, so that it can be trimmed. It is durable on
 // return.
 func (f *feed) expire(ctx context.Context, upto uint64) error {
-	c := f.account.at()
-	for h, inside := f.account.holeAt(c); inside && h.Reason == reasonExpired; h, inside = f.account.holeAt(c) {
-		c = h.To
-	}
+	c := f.account.skip(f.account.at())
 	if c.Frame > upto {
 		return nil
 	}

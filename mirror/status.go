@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/journal"
 )
 
 // Status is the answer of GET /v1/status.
@@ -78,8 +79,8 @@ const (
 	roleCandidate = "candidate"
 )
 
-// countingTimeout bounds how long a status waits for the ledger to have counted what a stack already has.
-const countingTimeout = 2 * time.Second
+// countingTimeout bounds how long a status waits for the ledger to have counted what is in the journal.
+const countingTimeout = 5 * time.Second
 
 // Status returns the state of everything, each stack's part of one moment. It fails while the journal is not open.
 func (m *Mirror) Status(ctx context.Context) (Status, error) {
@@ -87,7 +88,7 @@ func (m *Mirror) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	b, err := o.journal.Bounds(ctx)
+	b, err := o.counted(ctx)
 	if err != nil {
 		return Status{}, err
 	}
@@ -117,7 +118,7 @@ func (m *Mirror) Status(ctx context.Context) (Status, error) {
 			Pending: p, Delivered: e.Delivered, Dead: e.Dead, Expired: e.Expired, Sampled: e.Sampled,
 		}
 	}
-	s.Accepted, _ = o.ledger.accepted()
+	s.Accepted = o.ledger.accepted()
 	return s, nil
 }
 
@@ -125,6 +126,9 @@ func (m *Mirror) Status(ctx context.Context) (Status, error) {
 func (m *Mirror) Equation(ctx context.Context) (Equation, error) {
 	o, err := m.opened()
 	if err != nil {
+		return Equation{}, err
+	}
+	if _, err := o.counted(ctx); err != nil {
 		return Equation{}, err
 	}
 	all := Equation{OK: true, Stacks: map[event.Stack]StackEquation{}}
@@ -139,22 +143,33 @@ func (m *Mirror) Equation(ctx context.Context) (Equation, error) {
 	return all, nil
 }
 
+// counted waits until the ledger has counted everything that is in the journal now, and returns the journal's bounds.
+func (o *opened) counted(ctx context.Context) (journal.Bounds, error) {
+	b, err := o.journal.Bounds(ctx)
+	if err != nil {
+		return b, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, countingTimeout)
+	defer cancel()
+	return b, o.ledger.reached(ctx, b.Last+1)
+}
+
 // equation sets what the feed counted against what the ledger counted.
 func (o *opened) equation(ctx context.Context, f *feed) (StackEquation, Pending, event.Cursor, error) {
 	// First the feed, then the ledger: whatever the stack has was in the journal before.
 	s := f.account.snapshot()
 	wait, cancel := context.WithTimeout(ctx, countingTimeout)
 	defer cancel()
-	if err := o.ledger.reached(wait, s.cursor.Frame); err != nil {
+	if err := o.ledger.reached(wait, s.next.Frame); err != nil {
 		return StackEquation{}, Pending{}, s.cursor, err
 	}
-	accepted, _ := o.ledger.accepted()
-	below, oldest, err := o.ledger.standing(ctx, s.cursor.Frame)
+	accepted := o.ledger.accepted()
+	below, oldest, err := o.ledger.standing(ctx, s.next.Frame)
 	if err != nil {
 		return StackEquation{}, Pending{}, s.cursor, fmt.Errorf("counting what %s does not have: %w", f.stack.name, err)
 	}
 	e := StackEquation{Accepted: accepted.Requests, Delivered: s.delivered, Dead: s.dead, Expired: s.expired.Requests}
-	rest := int64(accepted.Requests) - int64(below.Requests) - int64(s.cursor.Request) - int64(s.ahead)
+	rest := int64(accepted.Requests) - int64(below.Requests) - int64(s.next.Request) - int64(s.ahead)
 	e.Pending = uint64(max(rest, 0))
 	e.OK = rest >= 0 && e.Accepted == e.Delivered+e.Pending+e.Dead+e.Expired+e.Sampled
 	p := Pending{Requests: e.Pending}
