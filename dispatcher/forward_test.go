@@ -193,7 +193,9 @@ func TestTraceBehindTheWarehouse(t *testing.T) {
 	if got := s.send(three); got.Status != http.StatusConflict || got.Reason != "gap" || *got.Cursor != (event.Cursor{Frame: 1}) {
 		t.Fatalf("answered %+v", got)
 	}
-	s.sendWhole(one)
+	if got := s.send(one); got.Status != http.StatusOK || *got.Cursor != (event.Cursor{Frame: 2}) {
+		t.Errorf("the warehouse is further on than trace; answered %+v", got)
+	}
 	s.sendWhole(two)
 	s.sendWhole(three)
 	want := []string{"1.0", "2.0", "3.0"}

@@ -128,6 +128,14 @@ func TestLargeDeliveriesAreAppendedInParts(t *testing.T) {
 		o := options(m)
 		o.MaxAppendBytes, o.MaxAppendRows = row.bytes, row.rows
 		s := start(t, o)
+		at := event.Cursor{Frame: 1}
+		m.before = func(_ context.Context, b *warehouse.Batch) error {
+			if b.From != at || b.Journal != "j1" || b.Stage != warehouse.Raw {
+				t.Errorf("%+v: a part [%v, %v) after %v", row, b.From, b.To, at)
+			}
+			at = b.To
+			return nil
+		}
 		s.sendWhole(delivery(frames...))
 		if m.taken() != row.appends || len(m.raw()) != 18 {
 			t.Errorf("%+v: %d appends, %d rows", row, m.taken(), len(m.raw()))

@@ -156,7 +156,6 @@ func (b *batch) flush(ctx context.Context, to event.Cursor) (event.Cursor, error
 		err = fmt.Errorf("warehouse: the cursor stands at %v after an append up to %v", cursor, to)
 		fallthrough
 	case err != nil:
-		d.note(b.run, event.Cursor{})
 		if errors.As(err, &gap) {
 			d.note(b.run, gap.Have)
 		}
