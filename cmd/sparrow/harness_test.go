@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 }
 
 // binary builds the command in folder pkg once per test run and returns its path.
-func binary(t *testing.T, pkg string) string {
+func binary(t testing.TB, pkg string) string {
 	t.Helper()
 	binaries.Lock()
 	defer binaries.Unlock()
@@ -73,7 +73,7 @@ func binary(t *testing.T, pkg string) string {
 
 // sparrow is one running `sparrow up`.
 type sparrow struct {
-	t    *testing.T
+	t    testing.TB
 	bin  string
 	dir  string
 	args []string
@@ -95,12 +95,12 @@ type endpoints struct {
 
 // up starts Sparrow on free ports in a data folder of its own and waits until it says it is ready. It is stopped, and
 // its logs shown if the test failed, at the end.
-func up(t *testing.T, args ...string) *sparrow {
+func up(t testing.TB, args ...string) *sparrow {
 	t.Helper()
 	return upIn(t, t.TempDir(), args...)
 }
 
-func upIn(t *testing.T, dir string, args ...string) *sparrow {
+func upIn(t testing.TB, dir string, args ...string) *sparrow {
 	t.Helper()
 	s := &sparrow{t: t, bin: binary(t, "."), dir: dir, args: args}
 	s.start()
@@ -269,7 +269,7 @@ func (s *sparrow) number(sql string) int {
 }
 
 // acks reads the file `sparrow send --acks` wrote: eventId → line number.
-func acks(t *testing.T, path string) map[string]int {
+func acks(t testing.TB, path string) map[string]int {
 	t.Helper()
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
