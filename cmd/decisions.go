@@ -50,7 +50,9 @@ func (d *decided) Ledger(ctx context.Context, from, to uint64) (compare.Ledger, 
 }
 
 // Timeline implements compare.Pipeline.
-func (d *decided) Timeline(ctx context.Context) (event.Timeline, error) { return d.mirror.Timeline(ctx) }
+func (d *decided) Timeline(ctx context.Context) (event.Timeline, error) {
+	return d.mirror.Timeline(ctx)
+}
 
 // AppendControl implements deploy.Pipeline.
 func (d *decided) AppendControl(ctx context.Context, c event.Control) (event.Record, error) {
