@@ -27,7 +27,7 @@ func TestEqualSidesPass(t *testing.T) {
 	w.many(1000, "view", "click", "", "購入")
 	w.accept([]item{{"view", `{"a":1}`}, {"view", `{"a":2}`}, {"click", `{"a":3}`}})
 	w.accept([]item{}, one("view", "not JSON \xff"), one("view", ""))
-	ev, v := w.verdict(w.store(), Options{})
+	_, v := w.verdict(w.store(), Options{})
 	if v.Outcome != Fail || v.Reasons[0].Code != CodeLost {
 		t.Fatalf("a request without any row, even for an empty list: %s %+v, want it reported lost", v.Outcome, v.Reasons)
 	}
@@ -47,7 +47,7 @@ func TestEqualSidesPass(t *testing.T) {
 			return true
 		})
 	}
-	ev, v = w.verdict(w.store(), Options{})
+	ev, v := w.verdict(w.store(), Options{})
 	if v.Outcome != Pass {
 		t.Fatalf("%s: %s %+v", v.Outcome, v.Summary, v.Reasons)
 	}
