@@ -1,0 +1,141 @@
+// Package pipeline decides what may leave: it turns a journaled request into the events that trackers may see.
+//
+// Invariant: everything here is a pure function of the request as journaled (body, headers, query, client address,
+// received-at, position) and of the configuration. There is no clock, no randomness and no I/O, so two equal builds give
+// equal bytes. Every item of a body has exactly one Outcome; an item has an Event if and only if that outcome is Accepted.
+// No byte a client chose is in an Event or an Outcome unless the allowlist names the field and the scrubber has seen it.
+//
+// The way of an item: split → source (write key, origin) → validate → allowlist → scrub → context → Event. What one
+// tracker may see of an Event (selection, consent, names, form of the ids) is Pipeline.View.
+package pipeline
+
+import (
+	"encoding/json"
+
+	"github.com/sparrowhq/sparrow/event"
+)
+
+// Event is one allowlisted, scrubbed, typed event. What Pipeline.Process returns is the form that is kept in the log,
+// common to all trackers; Pipeline.View turns it into the form that one tracker may send.
+type Event struct {
+	event.Position
+	ID     string // eventId
+	Key    string // idempotency key, 32 hexadecimal digits made of write key, deviceId and messageId; without messageId: ID
+	Source string // name of the source in the configuration
+	Name   string // as the allowlist spells it; in a View: as the tracker's mapping spells it
+
+	// DeviceID and UserID are keyed hashes of 26 characters [a-z2-7]. In a View of a tracker with `ids: plain` they are
+	// what the client sent, unless a scrubbing rule finds something in it: then the hash stays. UserID may be empty.
+	DeviceID string
+	UserID   string
+	Plain    *Identifiers // nil unless some tracker has `ids: plain`; always nil in a View
+
+	Time       int64 // microseconds since the epoch, UTC: the client's timestamp if it is usable, else ReceivedAt
+	ClientTime bool  // whether Time is the client's
+	ReceivedAt int64 // microseconds since the epoch, UTC
+
+	Properties []Property // by name, bytewise; names are unique
+	Context    Context
+}
+
+// Identifiers are the ids as the client sent them; empty where a scrubbing rule found something.
+type Identifiers struct {
+	DeviceID string
+	UserID   string
+}
+
+// Property is one allowlisted property.
+type Property struct {
+	Name string // the allowlist's path, segments joined by dots; in a View: the tracker's name for it
+	// Value is valid JSON, UTF-8. Unless the scrubber changed it, it is the client's own slice: numbers and escapes are
+	// never re-encoded.
+	Value json.RawMessage
+}
+
+// Property returns the value of the property called name, or nil.
+func (e *Event) Property(name string) json.RawMessage {
+	for i := range e.Properties {
+		if e.Properties[i].Name == name {
+			return e.Properties[i].Value
+		}
+	}
+	return nil
+}
+
+// Context says where an event comes from, in words of our own tables: no header's text is in it, only what was
+// recognised, except Page and Referrer, which are scrubbed.
+type Context struct {
+	Browser  string // family, as in "Chrome"; empty: not recognised
+	Version  string // major version, digits
+	OS       string // family, as in "Windows"
+	Device   string // desktop, mobile, tablet, tv, bot or empty
+	Language string // "en" or "en-US"
+	Page     string // URL of the page that sent the event, query parameters by allowlist
+	Referrer string // origin and path of the page before
+	IP       string // truncated: 203.0.113.0 (24 bits) or 2001:db8:1:: (48 bits)
+	Country  string // two capital letters
+	Privacy  Privacy
+}
+
+// Privacy is what the person behind the event asked for.
+type Privacy struct {
+	GPC     bool      // Sec-GPC: 1
+	DNT     bool      // DNT: 1
+	Consent []Consent // by purpose, for every purpose that the configuration names and the event speaks of
+}
+
+// Consent is an answer to one purpose.
+type Consent struct {
+	Purpose string
+	Granted bool
+}
+
+// Result is an outcome's class at the trace stage. Trackers add delivered and dead.
+type Result string
+
+// The classes this package gives.
+const (
+	Accepted Result = "accepted"
+	Rejected Result = "rejected"
+)
+
+// Stage is the name of this package's stage in outcomes.
+const Stage = "trace"
+
+// Outcome says what happened to one item of a body.
+type Outcome struct {
+	event.Position
+	ID     string `json:"id"`              // eventId
+	Name   string `json:"event,omitempty"` // for a name the allowlist does not hold: scrubbed and cut to 64 bytes
+	Source string `json:"source,omitempty"`
+	Stage  string `json:"stage"` // Stage, or the tracker's name for an Outcome that View gives
+	Result Result `json:"outcome"`
+	Reason Reason `json:"reason,omitempty"` // of a rejection
+	Rule   string `json:"rule,omitempty"`   // the configuration's path of the rule that decided, as in "events.zone.delete.properties.zone"
+	Hint   string `json:"hint,omitempty"`   // what to do, or the allowlisted name that was probably meant
+}
+
+// Reason is why an item was rejected. Reasons are few and fixed, so that they can label a metric.
+type Reason string
+
+// The reasons.
+const (
+	Undecodable   Reason = "undecodable"    // the body's content encoding is wrong or unknown
+	TooLarge      Reason = "too_large"      // the body, once decoded, or the event
+	NotJSON       Reason = "not_json"       // the body
+	Empty         Reason = "empty"          // the body is an empty list
+	NotUTF8       Reason = "not_utf8"       // JSON must be
+	NotObject     Reason = "not_object"     // the item is JSON, but no object
+	TooDeep       Reason = "too_deep"       // nested deeper than limits.depth
+	TooMany       Reason = "too_many"       // more members than limits.members
+	WrongField    Reason = "wrong_field"    // event, deviceId, userId, messageId or properties: missing, wrong type or length
+	UnknownKey    Reason = "unknown_key"    // write key missing or of no source
+	WrongOrigin   Reason = "wrong_origin"   // origin missing, or not one of the write key's source
+	UnknownEvent  Reason = "unknown_event"  // not on the allowlist
+	Missing       Reason = "missing"        // a required property
+	WrongType     Reason = "wrong_type"     // a property, where the configuration says reject
+	WrongValue    Reason = "wrong_value"    // length or not one of the listed values, where the configuration says reject
+	NoConsent     Reason = "no_consent"     // View: this tracker needs a consent that is not there
+	RefusedByCode Reason = "refused_stage"  // a stage given in Options refused it
+	Bug           Reason = "internal_error" // the pipeline met a bug on this item; reported, never passed on
+)
