@@ -95,7 +95,8 @@ func ID(request uuid.UUID, item uint32, list bool) string {
 	return request.String() + "-" + strconv.FormatUint(uint64(item), 10)
 }
 
-// ParseID splits an eventId into the request's UUID, the item, and whether the body was a list.
+// ParseID splits an eventId into the request's UUID, the item, and whether the body was a list. Only the spelling that
+// ID writes is accepted, so that one event has one id.
 func ParseID(id string) (request uuid.UUID, item uint32, list bool, err error) {
 	if len(id) < 36 {
 		return uuid.Nil, 0, false, fmt.Errorf("eventId %q: shorter than a UUID", id)
@@ -104,14 +105,13 @@ func ParseID(id string) (request uuid.UUID, item uint32, list bool, err error) {
 	if err != nil {
 		return uuid.Nil, 0, false, fmt.Errorf("eventId %q: %w", id, err)
 	}
-	rest := id[36:]
-	if rest == "" {
-		return request, 0, false, nil
+	digits, list := strings.CutPrefix(id[36:], "-")
+	n := uint64(0)
+	if list {
+		n, err = strconv.ParseUint(digits, 10, 32)
 	}
-	digits, ok := strings.CutPrefix(rest, "-")
-	n, err := strconv.ParseUint(digits, 10, 32)
-	if !ok || err != nil {
-		return uuid.Nil, 0, false, fmt.Errorf("eventId %q: want <uuid> or <uuid>-<item>", id)
+	if err != nil || ID(request, uint32(n), list) != id {
+		return uuid.Nil, 0, false, fmt.Errorf("eventId %q: want <uuid> or <uuid>-<item>, in lower case and without leading zeros", id)
 	}
-	return request, uint32(n), true, nil
+	return request, uint32(n), list, nil
 }
