@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/event/body"
 )
 
 // Event is one allowlisted, scrubbed, typed event. What Pipeline.Process returns is the form that is kept in the log,
@@ -20,7 +21,7 @@ import (
 type Event struct {
 	event.Position
 	ID     string // eventId
-	Key    string // idempotency key, 32 hexadecimal digits made of write key, deviceId and messageId; without messageId: ID
+	Key    string // idempotency key: a keyed hash (26 characters [a-z2-7]) of write key, deviceId and messageId; without messageId: ID
 	Source string // name of the source in the configuration
 	Name   string // as the allowlist spells it; in a View: as the tracker's mapping spells it
 
@@ -99,8 +100,8 @@ const (
 	Rejected Result = "rejected"
 )
 
-// Stage is the name of this package's stage in outcomes.
-const Stage = "trace"
+// StageName is the name of this package's stage in outcomes.
+const StageName = "trace"
 
 // Outcome says what happened to one item of a body.
 type Outcome struct {
@@ -108,34 +109,39 @@ type Outcome struct {
 	ID     string `json:"id"`              // eventId
 	Name   string `json:"event,omitempty"` // for a name the allowlist does not hold: scrubbed and cut to 64 bytes
 	Source string `json:"source,omitempty"`
-	Stage  string `json:"stage"` // Stage, or the tracker's name for an Outcome that View gives
+	Stage  string `json:"stage"` // StageName, or the tracker's name for an Outcome that View gives
 	Result Result `json:"outcome"`
 	Reason Reason `json:"reason,omitempty"` // of a rejection
 	Rule   string `json:"rule,omitempty"`   // the configuration's path of the rule that decided, as in "events.zone.delete.properties.zone"
 	Hint   string `json:"hint,omitempty"`   // what to do, or the allowlisted name that was probably meant
 }
 
-// Reason is why an item was rejected. Reasons are few and fixed, so that they can label a metric.
+// Reason is why an item was rejected. Reasons are few and fixed, so that they can label a metric. Those of a body are
+// spelled as in package body.
 type Reason string
 
 // The reasons.
 const (
-	Undecodable   Reason = "undecodable"    // the body's content encoding is wrong or unknown
-	TooLarge      Reason = "too_large"      // the body, once decoded, or the event
-	NotJSON       Reason = "not_json"       // the body
-	Empty         Reason = "empty"          // the body is an empty list
-	NotUTF8       Reason = "not_utf8"       // JSON must be
-	NotObject     Reason = "not_object"     // the item is JSON, but no object
-	TooDeep       Reason = "too_deep"       // nested deeper than limits.depth
-	TooMany       Reason = "too_many"       // more members than limits.members
-	WrongField    Reason = "wrong_field"    // event, deviceId, userId, messageId or properties: missing, wrong type or length
-	UnknownKey    Reason = "unknown_key"    // write key missing or of no source
-	WrongOrigin   Reason = "wrong_origin"   // origin missing, or not one of the write key's source
-	UnknownEvent  Reason = "unknown_event"  // not on the allowlist
-	Missing       Reason = "missing"        // a required property
-	WrongType     Reason = "wrong_type"     // a property, where the configuration says reject
-	WrongValue    Reason = "wrong_value"    // length or not one of the listed values, where the configuration says reject
-	NoConsent     Reason = "no_consent"     // View: this tracker needs a consent that is not there
-	RefusedByCode Reason = "refused_stage"  // a stage given in Options refused it
-	Bug           Reason = "internal_error" // the pipeline met a bug on this item; reported, never passed on
+	UnknownEncoding = Reason(body.UnknownEncoding)
+	Undecodable     = Reason(body.Undecodable)
+	TooLarge        = Reason(body.TooLarge) // the body, once decoded, or the event
+	NotJSON         = Reason(body.NotJSON)
+	TooDeep         = Reason(body.TooDeep) // the body, or the event: limits.depth
+	TooManyItems    = Reason(body.TooManyItems)
+
+	Empty       Reason = "empty list"        // the body has no event
+	NotUTF8     Reason = "not utf-8"         // the event
+	NotObject   Reason = "not an object"     // the item is JSON, but no object
+	TooMany     Reason = "too many members"  // limits.members
+	WrongField  Reason = "wrong field"       // event, deviceId, userId, messageId or properties: missing, wrong type or length
+	UnknownKey  Reason = "unknown write key" // missing, or of no source
+	WrongOrigin Reason = "wrong origin"      // missing, or not one of the write key's source
+
+	UnknownEvent  Reason = "unknown event"    // not on the allowlist
+	Missing       Reason = "missing property" // a required one
+	WrongType     Reason = "wrong type"       // of a property, where the configuration says reject
+	WrongValue    Reason = "wrong value"      // length or not a listed value, where the configuration says reject
+	NoConsent     Reason = "no consent"       // View: this tracker needs a consent that is not there
+	RefusedByCode Reason = "refused by stage" // a stage given in Options refused it
+	Bug           Reason = "internal error"   // the pipeline met a bug on this item; reported, never passed on
 )
