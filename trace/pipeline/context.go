@@ -23,17 +23,24 @@ func (w *work) addContext(x *extracted, e *Event) {
 			e.Context.Privacy.Consent = append(e.Context.Privacy.Consent, Consent{purpose, grants(value)})
 		}
 	}
-	page := w.header
+	page := false
 	for _, i := range w.p.page {
 		if text, ok := urlText(x.extras[i]); ok {
-			page = text
+			r := w.p.address(text, false)
+			e.Context.Page, page = r.text, true
+			w.found(e.Name, "page", r.touched)
 			break
 		}
 	}
-	e.Context.Page = w.address(e.Name, "page", page, false)
+	if !page {
+		e.Context.Page = w.page.text
+		w.found(e.Name, "page", w.page.touched)
+	}
 	for _, i := range w.p.referrer {
 		if text, ok := urlText(x.extras[i]); ok {
-			e.Context.Referrer = w.address(e.Name, "referrer", text, true)
+			r := w.p.address(text, true)
+			e.Context.Referrer = r.text
+			w.found(e.Name, "referrer", r.touched)
 			break
 		}
 	}
@@ -55,29 +62,33 @@ func isWeb(text []byte) bool {
 // maxAddress is how much of a page or referrer is kept, the longest that any vendor takes.
 const maxAddress = 1000
 
+// address is a scrubbed URL.
+type address struct {
+	text    string // empty if a rule wants it gone, or if it is too long
+	touched rules
+}
+
 // address scrubs a URL for the context; short: only origin and path.
-func (w *work) address(event, field string, text []byte, short bool) string {
-	if len(text) == 0 {
-		return ""
-	}
-	if short {
+func (p *Pipeline) address(text []byte, short bool) address {
+	on := p.scrubber.on
+	if short { // origin and path only, whatever the rule for URLs says
 		if at := bytes.IndexAny(text, "?#"); at >= 0 {
 			text = text[:at]
 		}
-	}
-	s := w.p.scrubber
-	on := s.on
-	if short { // origin and path only, whatever the rule for URLs says
 		on |= 1 << urls
 	}
-	r := s.scrub(text, on, true)
-	if r.touched != 0 {
-		w.touch(event, field, s.touchedNames(r.touched))
-	}
+	r := p.scrubber.scrub(text, on, true)
 	if r.drop || len(r.text) > maxAddress {
-		return ""
+		return address{"", r.touched}
 	}
-	return string(bytes.ToValidUTF8(r.text, []byte("\uFFFD")))
+	return address{string(bytes.ToValidUTF8(r.text, []byte("\uFFFD"))), r.touched}
+}
+
+// found reports the rules that found something in a field.
+func (w *work) found(event, field string, touched rules) {
+	if touched != 0 {
+		w.touch(event, field, w.p.scrubber.touchedNames(touched))
+	}
 }
 
 // requestContext reads what is the same for all items of the request.
@@ -94,7 +105,7 @@ func (w *work) requestContext() *Context {
 			}
 		case strings.EqualFold(name, "referer"):
 			if isWeb(h.Value) {
-				w.header = h.Value
+				w.page = w.p.address(h.Value, false)
 			}
 		case strings.EqualFold(name, "sec-gpc"):
 			c.Privacy.GPC = c.Privacy.GPC || string(bytes.TrimSpace(h.Value)) == "1"

@@ -6,8 +6,12 @@ import (
 	"unicode/utf8"
 )
 
-// A finder calls report for each thing it finds in text, as text[from:to]. Finders see one reading of a text; they are
-// written by hand since they look at every text that passes.
+// span is text[from:to].
+type span struct{ from, to int }
+
+// A finder appends what it finds in text to spans. Finders see one reading of a text; they are written by hand since they
+// look at every text that passes, and each is linear in the length of the text, whatever a client writes.
+type finder func(text []byte, spans []span) []span
 
 // Character classes of finders.
 const (
@@ -52,11 +56,11 @@ var class = func() (t [256]uint16) {
 const isAlnum = isDigit | isLower | isUpper
 
 // findEmail finds addresses: something, an at sign, and a host name whose last label is no number.
-func findEmail(text []byte, report func(from, to int)) {
+func findEmail(text []byte, spans []span) []span {
 	for i := 0; ; {
 		at := bytes.IndexByte(text[i:], '@')
 		if at < 0 {
-			return
+			return spans
 		}
 		at += i
 		from := at
@@ -77,7 +81,7 @@ func findEmail(text []byte, report func(from, to int)) {
 			to--
 		}
 		if from < at && isDomain(text[at+1:to]) {
-			report(from, to)
+			spans = append(spans, span{from, to})
 			i = to
 		} else {
 			i = at + 1
@@ -105,7 +109,7 @@ func isDomain(host []byte) bool {
 
 // findCard finds payment card numbers: 12 to 19 digits, alone or in groups, that an issuer could have given out and
 // whose checksum is right.
-func findCard(text []byte, report func(from, to int)) {
+func findCard(text []byte, spans []span) []span {
 	for i := 0; i < len(text); {
 		if class[text[i]]&isDigit == 0 {
 			i++
@@ -141,7 +145,7 @@ func findCard(text []byte, report func(from, to int)) {
 				}
 			}
 			if best >= 0 {
-				report(groups[first].from, groups[best].to)
+				spans = append(spans, span{groups[first].from, groups[best].to})
 				first = best
 			}
 		}
@@ -149,6 +153,7 @@ func findCard(text []byte, report func(from, to int)) {
 			i = groups[n-19].from
 		}
 	}
+	return spans
 }
 
 // separator returns the length of what may separate two groups of a card's digits; 0 if text does not begin with it.
@@ -222,7 +227,7 @@ var products = [][]byte{[]byte("Chrome"), []byte("Chromium"), []byte("HeadlessCh
 	[]byte("Firefox"), []byte("UCBrowser"), []byte("Electron"), []byte("MiuiBrowser"), []byte("DuckDuckGo"), []byte("GSA"), []byte("FBAV"), []byte("Instagram")}
 
 // findIP finds IPv4 addresses as four numbers and IPv6 addresses in any of their spellings.
-func findIP(text []byte, report func(from, to int)) {
+func findIP(text []byte, spans []span) []span {
 	for i := 0; i < len(text); {
 		if class[text[i]]&isHex == 0 && text[i] != ':' {
 			i++
@@ -239,43 +244,44 @@ func findIP(text []byte, report func(from, to int)) {
 			i++
 		}
 		if (short || colons >= 6) && i-from <= 64 {
-			if reportIPv6(text, from, i, report) {
+			if one, ok := ipv6In(text, from, i); ok {
+				spans = append(spans, one)
 				continue
 			}
 		}
 		if dots >= 3 {
-			findIPv4(text, from, i, report)
+			spans = findIPv4(text, from, i, spans)
 		}
 	}
+	return spans
 }
 
-// reportIPv6 reports the address in a run of hexadecimal digits, dots and colons, and whether there is one. Words and
-// punctuation may touch it: "ip:fe80::1.", "fe80::1:".
-func reportIPv6(text []byte, from, to int, report func(from, to int)) bool {
+// ipv6In returns the address in a run of hexadecimal digits, dots and colons. Words and punctuation may touch it:
+// "ip:fe80::1.", "fe80::1:".
+func ipv6In(text []byte, from, to int) (span, bool) {
 	if to < len(text) && class[text[to]]&isAlnum != 0 {
-		return false
+		return span{}, false
 	}
 	for start, tries := from, 0; start < to-1 && tries < 3; tries++ {
 		if start == 0 || class[text[start-1]]&isAlnum == 0 {
 			for end := to; end-start > 2 && end > to-3; end-- {
 				addr, err := netip.ParseAddr(string(text[start:end]))
 				if err == nil && addr.Is6() && addr != netip.IPv6Unspecified() {
-					report(start, end)
-					return true
+					return span{start, end}, true
 				}
 			}
 		}
 		next := bytes.IndexByte(text[start:to], ':')
 		if next < 0 {
-			return false
+			break
 		}
 		start += next + 1
 	}
-	return false
+	return span{}, false
 }
 
 // findIPv4 finds addresses in text[from:to], a run of hexadecimal digits, dots and colons.
-func findIPv4(text []byte, from, to int, report func(from, to int)) {
+func findIPv4(text []byte, from, to int, spans []span) []span {
 	for i := from; i < to; {
 		if class[text[i]]&isDigit == 0 || i > 0 && class[text[i-1]]&isDigit != 0 {
 			i++
@@ -286,9 +292,10 @@ func findIPv4(text []byte, from, to int, report func(from, to int)) {
 			i++
 			continue
 		}
-		report(i, i+end)
+		spans = append(spans, span{i, i + end})
 		i += end
 	}
+	return spans
 }
 
 // ipv4 returns the length of the address at the beginning of b, or 0. A fifth number means that it is none.

@@ -248,7 +248,7 @@ func (w *work) plain(event, field string, id []byte) string {
 	s := w.p.scrubber
 	r := s.scrub(id, s.on&^(1<<entropy_|1<<urls), false)
 	if r.touched != 0 {
-		w.touch(event, field, s.touchedNames(r.touched))
+		w.found(event, field, r.touched)
 		return ""
 	}
 	return string(id)

@@ -191,7 +191,7 @@ type work struct {
 	source  *source
 	key     string
 	context *Context                    // of the request; nil until the first event needs it
-	header  []byte                      // Referer
+	page    address                     // from the Referer header
 	explain func(timestampIgnored bool) // called after each outcome; nil unless asked for
 }
 

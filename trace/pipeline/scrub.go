@@ -151,7 +151,8 @@ const (
 	hasEquals
 	hasEncoding
 	hasSlash
-	hasRun // of 15 characters or more without a space
+	hasRun  // of 32 characters or more without a space
+	hasWord // so long that it may be a token
 )
 
 func hintsOf(text []byte) (hints int) {
@@ -175,9 +176,12 @@ func hintsOf(text []byte) (hints int) {
 		}
 		if c <= ' ' {
 			run = 0
-		} else if run++; run == 15 {
+		} else if run++; run == minHex {
 			hints |= hasRun
 		}
+	}
+	if len(text) >= 10 {
+		hints |= hasWord
 	}
 	if digits > 0 {
 		hints |= hasDigit
@@ -203,18 +207,17 @@ func (c *scrubber) scrub(text []byte, on rules, whole bool) result {
 	}
 	var buf [8]found
 	all := buf[:0]
-	one := reading{text: r.text}
-	for level := 0; ; level++ {
-		all = c.find(one, hints, on, all)
-		if hints&hasEncoding == 0 || level == maxReadings {
-			break
+	all = c.find(&reading{text: r.text}, hints, on, all)
+	if hints&hasEncoding != 0 {
+		one := reading{text: r.text}
+		for range maxReadings {
+			next, changed := one.decode()
+			if !changed {
+				break
+			}
+			one = next
+			all = c.find(&one, hintsOf(one.text), on, all)
 		}
-		next, changed := one.decode()
-		if !changed {
-			break
-		}
-		one = next
-		hints = hintsOf(one.text) | hasEncoding
 	}
 	if len(all) == 0 {
 		return r
@@ -222,32 +225,40 @@ func (c *scrubber) scrub(text []byte, on rules, whole bool) result {
 	return c.replace(r, all)
 }
 
+// finders by built-in rule, and what a text must hold for them to be worth their while: one of these.
+var finders = [urls]struct {
+	find finder
+	hint int
+}{
+	email:      {findEmail, hasAt},
+	card:       {findCard, hasDigits},
+	token_:     {findToken, hasWord},
+	credential: {findCredential, hasColon | hasEquals},
+	entropy_:   {findEntropy, hasRun},
+	ip:         {findIP, hasColon | hasDigit},
+}
+
 // find appends what the rules on find in one reading.
-func (c *scrubber) find(one reading, hints int, on rules, all []found) []found {
-	rule := 0
-	report := func(from, to int) {
-		a, b := one.span(from, to)
-		all = append(all, found{a, b, rule, one.text[from:to]})
-	}
-	look := func(r int, worth bool, finder func([]byte, func(from, to int))) {
-		if worth && on&(1<<r) != 0 {
-			rule = r
-			finder(one.text, report)
+func (c *scrubber) find(one *reading, hints int, on rules, all []found) []found {
+	var room [8]span
+	add := func(rule int, spans []span) {
+		for _, s := range spans {
+			from, to := one.span(s.from, s.to)
+			all = append(all, found{from, to, rule, one.text[s.from:s.to]})
 		}
 	}
-	look(email, hints&hasAt != 0, findEmail)
-	look(card, hints&hasDigits != 0, findCard)
-	look(token_, len(one.text) >= 10, findToken)
-	look(credential, hints&(hasColon|hasEquals) != 0, findCredential)
-	look(entropy_, hints&(hasRun|hasDigit) == hasRun|hasDigit, findEntropy)
-	look(ip, hints&(hasColon|hasDigit) != 0, findIP)
+	for rule := range finders {
+		if f := &finders[rule]; hints&f.hint != 0 && on&(1<<rule) != 0 {
+			add(rule, f.find(one.text, room[:0]))
+		}
+	}
 	for i, p := range c.patterns {
-		if rule = builtIn + i; on&(1<<rule) == 0 {
+		if on&(1<<(builtIn+i)) == 0 {
 			continue
 		}
-		for _, span := range p.FindAllIndex(one.text, -1) {
-			if span[1] > span[0] {
-				report(span[0], span[1])
+		for _, s := range p.FindAllIndex(one.text, -1) {
+			if s[1] > s[0] {
+				add(builtIn+i, []span{{s[0], s[1]}})
 			}
 		}
 	}
@@ -317,40 +328,36 @@ func isReplacement(value []byte) bool {
 
 // cutURLs returns text without the parts of URLs that must go.
 func (c *scrubber) cutURLs(text []byte, hints int, whole bool) []byte {
-	var cuts [][2]int
-	var seen []int
-	one := reading{text: text}
-	for level := 0; ; level++ {
-		var here []int
-		c.params.findInURLs(one.text, whole, func(at int) bool {
-			from, _ := one.span(at, at+1)
-			here = append(here, from)
-			return slices.Contains(seen, from)
-		}, func(from, to int) {
-			a, b := one.span(from, to)
-			cuts = append(cuts, [2]int{a, b})
-		})
-		seen = append(seen, here...)
-		if hints&hasEncoding == 0 || level == maxReadings {
-			break
+	var room [8]span
+	var starts [8]int
+	seen := starts[:0]
+	cuts := c.params.cutsIn(&reading{text: text}, whole, &seen, room[:0])
+	if hints&hasEncoding != 0 {
+		one := reading{text: text}
+		for range maxReadings {
+			next, changed := one.decode()
+			if !changed {
+				break
+			}
+			one = next
+			before := len(cuts)
+			cuts = c.params.cutsIn(&one, whole, &seen, cuts)
+			for i := before; i < len(cuts); i++ {
+				cuts[i].from, cuts[i].to = one.span(cuts[i].from, cuts[i].to)
+			}
 		}
-		next, changed := one.decode()
-		if !changed {
-			break
-		}
-		one = next
 	}
 	if len(cuts) == 0 {
 		return text
 	}
-	slices.SortFunc(cuts, func(a, b [2]int) int { return cmp.Compare(a[0], b[0]) })
+	slices.SortFunc(cuts, func(a, b span) int { return cmp.Compare(a.from, b.from) })
 	out := make([]byte, 0, len(text))
 	done := 0
 	for _, cut := range cuts {
-		if cut[0] > done {
-			out = append(out, text[done:cut[0]]...)
+		if cut.from > done {
+			out = append(out, text[done:cut.from]...)
 		}
-		done = max(done, cut[1])
+		done = max(done, cut.to)
 	}
 	return append(out, text[done:]...)
 }

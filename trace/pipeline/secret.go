@@ -45,7 +45,7 @@ var tokens = func() (byFirst [256][]token) {
 }()
 
 // findToken finds keys and tokens that can be told by their form.
-func findToken(text []byte, report func(from, to int)) {
+func findToken(text []byte, spans []span) []span {
 	for i := 0; i < len(text); i++ {
 		for _, t := range tokens[text[i]] {
 			if len(text)-i < len(t.prefix) || string(text[i:i+len(t.prefix)]) != t.prefix || t.word && i > 0 && alnum(text[i-1]) {
@@ -66,12 +66,13 @@ func findToken(text []byte, report func(from, to int)) {
 				}
 			}
 			if to > from {
-				report(from, to)
+				spans = append(spans, span{from, to})
 				i = to - 1
 				break
 			}
 		}
 	}
+	return spans
 }
 
 // isJWT reports whether the first part of s, up to a dot or its end, is JSON in base64.
@@ -137,7 +138,7 @@ var credentialNames = []string{"password", "passwd", "passphrase", "passcode", "
 	"signature", "sessionid", "sessid", "cvv", "cvc", "authorization", "credential", "credentials", "jwt", "otp"}
 
 // findCredential finds what stands after a telling name and an equals sign or colon: password=…, "api_key": "…".
-func findCredential(text []byte, report func(from, to int)) {
+func findCredential(text []byte, spans []span) []span {
 	for i := 0; i < len(text); i++ {
 		if text[i] != '=' && text[i] != ':' || !endsInCredentialName(text[:i]) {
 			continue
@@ -155,9 +156,10 @@ func findCredential(text []byte, report func(from, to int)) {
 			string(value) == "null" || string(value) == "true" || string(value) == "false" {
 			continue
 		}
-		report(from, to)
+		spans = append(spans, span{from, to})
 		i = to - 1
 	}
+	return spans
 }
 
 // endsInCredentialName reports whether the last word of before, quotes and spaces after it aside, is a telling name.
@@ -197,7 +199,7 @@ const (
 
 // findEntropy finds long runs of characters that look like the output of a random generator: hexadecimal, or base64 in
 // which letters and digits alternate as no language and no path does. UUIDs are ids and stay.
-func findEntropy(text []byte, report func(from, to int)) {
+func findEntropy(text []byte, spans []span) []span {
 	for i := 0; i < len(text); {
 		if class[text[i]]&isToken == 0 {
 			i++
@@ -216,7 +218,7 @@ func findEntropy(text []byte, report func(from, to int)) {
 			continue
 		}
 		if looksRandom(run) {
-			report(from, i)
+			spans = append(spans, span{from, i})
 			continue
 		}
 		for piece := from; piece < to; piece++ { // of a path
@@ -225,17 +227,18 @@ func findEntropy(text []byte, report func(from, to int)) {
 				end = piece + at
 			}
 			if end-piece < to-from && looksRandom(text[piece:end]) {
-				report(piece, end)
+				spans = append(spans, span{piece, end})
 			} else {
-				hexRuns(text, piece, end, report)
+				spans = hexRuns(text, piece, end, spans)
 			}
 			piece = end
 		}
 	}
+	return spans
 }
 
 // hexRuns finds hexadecimal runs inside a longer one, as in path/0123….
-func hexRuns(text []byte, from, to int, report func(from, to int)) {
+func hexRuns(text []byte, from, to int, spans []span) []span {
 	for i := from; i < to; {
 		if class[text[i]]&isHex == 0 {
 			i++
@@ -251,9 +254,10 @@ func hexRuns(text []byte, from, to int, report func(from, to int)) {
 			i++
 		}
 		if i-start >= minHex && digits >= 4 && letters >= 4 && entropy(text[start:i]) >= 2.8 {
-			report(start, i)
+			spans = append(spans, span{start, i})
 		}
 	}
+	return spans
 }
 
 // looksRandom reports whether a run is base64 or base32 of something random: digits and letters changing often, and many

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bytes"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -25,30 +26,43 @@ func newParams(keep []string) params {
 }
 
 func (p *params) keeps(name []byte) bool {
-	text := string(name)
-	if strings.ContainsAny(text, "%+") {
-		decoded, err := url.QueryUnescape(text)
+	if bytes.ContainsAny(name, "%+") {
+		decoded, err := url.QueryUnescape(string(name))
 		if err != nil {
 			return false
 		}
-		text = decoded
+		name = []byte(decoded)
 	}
-	if p.exact[text] {
+	if p.exact[string(name)] {
 		return true
 	}
 	for _, prefix := range p.prefixes {
-		if strings.HasPrefix(text, prefix) {
+		if len(name) >= len(prefix) && string(name[:len(prefix)]) == prefix {
 			return true
 		}
 	}
 	return false
 }
 
-// findInURLs reports what must go from each URL in text: user information, query parameters that are not kept, and the
-// same in fragments. whole: text is a URL reference itself, even if it has no scheme. skip says whether the URL whose
-// "://" stands at an index was seen to before.
-func (p *params) findInURLs(text []byte, whole bool, skip func(at int) bool, report func(from, to int)) {
+// maxNested is how many URLs inside each other, one as a parameter of another, are looked at. What lies deeper goes.
+const maxNested = 8
+
+// cutsIn appends what must go from each URL in text: user information, query parameters that are not kept, and the same
+// in fragments. whole: text is a URL reference itself, even if it has no scheme. seen holds where in the original the
+// URLs begin that an earlier reading has seen to; those that this one sees to are added.
+func (p *params) cutsIn(one *reading, whole bool, seen *[]int, cuts []span) []span {
+	text := one.text
+	before := len(*seen)
+	fresh := func(at int) bool {
+		from, _ := one.span(at, at)
+		if slices.Contains((*seen)[:before], from) {
+			return false
+		}
+		*seen = append(*seen, from)
+		return true
+	}
 	found := false
+	word, nested := 0, 0 // where the word ends that the last URL was in, and how many are in it
 	for i := 0; ; {
 		at := bytes.Index(text[i:], []byte("://"))
 		if at < 0 {
@@ -57,33 +71,37 @@ func (p *params) findInURLs(text []byte, whole bool, skip func(at int) bool, rep
 		at += i
 		i = at + 3
 		found = found || at > 0 && class[text[at-1]]&isAlnum != 0
-		if skip(at) {
+		if at >= word {
+			nested = 0
+			for word = i; word < len(text) && (whole || class[text[word]]&isSpaced == 0); word++ {
+			}
+		}
+		if nested++; nested > maxNested {
+			cuts = append(cuts, span{i, word})
+			i = word
 			continue
 		}
-		end := i
-		for end < len(text) && (whole || class[text[end]]&isSpaced == 0) {
-			end++
+		if fresh(at) {
+			cuts = p.inURL(text, i, word, true, cuts)
 		}
-		p.inURL(text, i, end, true, report)
 	}
-	if found && !bytes.HasPrefix(text, []byte("/")) || skip(0) {
-		return
-	}
-	if whole || len(text) > 0 && text[0] == '/' {
+	// A reference without a scheme: /path?…, //host/…, or whatever stands in a property of type url.
+	if (len(text) > 0 && text[0] == '/' || whole && !found) && fresh(0) {
 		end := 0
 		for end < len(text) && (whole || class[text[end]]&isSpaced == 0) {
 			end++
 		}
-		start, authority := 0, bytes.HasPrefix(text, []byte("//"))
-		if authority {
-			start = 2
+		if bytes.HasPrefix(text, []byte("//")) {
+			cuts = p.inURL(text, 2, end, true, cuts)
+		} else {
+			cuts = p.inURL(text, 0, end, false, cuts)
 		}
-		p.inURL(text, start, end, authority, report)
 	}
+	return cuts
 }
 
-// inURL reports what must go from text[from:to], which is a URL behind its scheme and slashes, or a relative one.
-func (p *params) inURL(text []byte, from, to int, authority bool, report func(from, to int)) {
+// inURL appends what must go from text[from:to], which is a URL behind its scheme and slashes, or a relative one.
+func (p *params) inURL(text []byte, from, to int, authority bool, cuts []span) []span {
 	i := from
 	if authority {
 		end := to
@@ -91,7 +109,7 @@ func (p *params) inURL(text []byte, from, to int, authority bool, report func(fr
 			end = from + at
 		}
 		if at := bytes.LastIndexByte(text[from:end], '@'); at >= 0 {
-			report(from, from+at+1)
+			cuts = append(cuts, span{from, from + at + 1})
 		}
 		i = end
 	}
@@ -109,35 +127,37 @@ func (p *params) inURL(text []byte, from, to int, authority bool, report func(fr
 			end = i + at + slash
 		}
 		if bytes.IndexByte(text[i+at:end], '=') >= 0 {
-			report(i+at, end)
+			cuts = append(cuts, span{i + at, end})
 		}
 		i = end
 	}
 	if path == to {
-		return
+		return cuts
 	}
 	fragment := to
 	if at := bytes.IndexByte(text[path:to], '#'); at >= 0 {
 		fragment = path + at
 	}
 	if text[path] == '?' {
-		p.inQuery(text, path, fragment, report)
+		cuts = p.inQuery(text, path, fragment, cuts)
 	}
 	if fragment == to {
-		return
+		return cuts
 	}
 	// A fragment may be a route with a query of its own, or be written like a query.
 	rest := text[fragment+1 : to]
 	if at := bytes.IndexByte(rest, '?'); at >= 0 {
-		p.inQuery(text, fragment+1+at, to, report)
-	} else if bytes.IndexByte(rest, '=') >= 0 {
-		p.inQuery(text, fragment, to, report)
+		return p.inQuery(text, fragment+1+at, to, cuts)
 	}
+	if bytes.IndexByte(rest, '=') >= 0 {
+		return p.inQuery(text, fragment, to, cuts)
+	}
+	return cuts
 }
 
-// inQuery reports the parameters of text[from:to] that do not stay, where text[from] is the question mark. With the
-// last one the question mark goes too.
-func (p *params) inQuery(text []byte, from, to int, report func(from, to int)) {
+// inQuery appends the parameters of text[from:to] that do not stay, where text[from] is the question mark. With the last
+// one the question mark goes too.
+func (p *params) inQuery(text []byte, from, to int, cuts []span) []span {
 	cut, kept := -1, false // where the parameters to go began
 	for i := from + 1; i <= to; {
 		end := i
@@ -149,9 +169,9 @@ func (p *params) inQuery(text []byte, from, to int, report func(from, to int)) {
 		case p.keeps(name):
 			if cut >= 0 {
 				if kept {
-					report(cut-1, i-1) // with the separator before, not the one after
+					cuts = append(cuts, span{cut - 1, i - 1}) // with the separator before, not the one after
 				} else {
-					report(cut, i)
+					cuts = append(cuts, span{cut, i})
 				}
 				cut = -1
 			}
@@ -162,6 +182,7 @@ func (p *params) inQuery(text []byte, from, to int, report func(from, to int)) {
 		i = end + 1
 	}
 	if cut >= 0 {
-		report(cut-1, to)
+		cuts = append(cuts, span{cut - 1, to})
 	}
+	return cuts
 }
