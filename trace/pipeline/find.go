@@ -3,7 +3,6 @@ package pipeline
 import (
 	"bytes"
 	"net/netip"
-	"unicode/utf8"
 )
 
 // span is text[from:to].
@@ -46,7 +45,7 @@ var class = func() (t [256]uint16) {
 		}
 	}
 	add(isHex, "abcdefABCDEF")
-	add(isLocal, ".!#$%*+-^_`{|}~'")
+	add(isLocal, ".!#$%*+-^_`~'")
 	add(isHost, ".-_")
 	add(isToken, "+/_-")
 	add(isSpaced, "\"<>")
@@ -55,7 +54,7 @@ var class = func() (t [256]uint16) {
 
 const isAlnum = isDigit | isLower | isUpper
 
-// findEmail finds addresses: something, an at sign, and a host name whose last label is no number.
+// findEmail finds addresses: something, an at sign, and a host name whose last label begins like a name.
 func findEmail(text []byte, spans []span) []span {
 	for i := 0; ; {
 		at := bytes.IndexByte(text[i:], '@')
@@ -71,6 +70,9 @@ func findEmail(text []byte, spans []span) []span {
 		} else {
 			for from > i && class[text[from-1]]&isLocal != 0 {
 				from--
+			}
+			for from < at && class[text[from]]&isAlnum == 0 && text[from] < 0x80 && text[from] != '_' { // quotes and bullets
+				from++
 			}
 		}
 		to := at + 1
@@ -99,12 +101,16 @@ func isDomain(host []byte) bool {
 	if len(last) >= 4 && bytes.EqualFold(last[:4], []byte("xn--")) {
 		return true
 	}
+	if len(last) == 0 || class[last[0]]&isDigit != 0 {
+		return false
+	}
+	letters := 0
 	for _, c := range last {
-		if class[c]&(isLower|isUpper) == 0 && c < 0x80 {
-			return false
+		if class[c]&(isLower|isUpper) != 0 || c >= 0x80 {
+			letters++
 		}
 	}
-	return utf8.RuneCount(last) >= 2
+	return letters >= 2
 }
 
 // findCard finds payment card numbers: 12 to 19 digits, alone or in groups, that an issuer could have given out and
@@ -263,7 +269,7 @@ func ipv6In(text []byte, from, to int) (span, bool) {
 		return span{}, false
 	}
 	for start, tries := from, 0; start < to-1 && tries < 3; tries++ {
-		if start == 0 || class[text[start-1]]&isAlnum == 0 {
+		if start == 0 || class[text[start-1]]&isAlnum == 0 && !bytes.HasSuffix(text[:start], []byte("::")) {
 			for end := to; end-start > 2 && end > to-3; end-- {
 				addr, err := netip.ParseAddr(string(text[start:end]))
 				if err == nil && addr.Is6() && addr != netip.IPv6Unspecified() {
@@ -288,7 +294,8 @@ func findIPv4(text []byte, from, to int, spans []span) []span {
 			continue
 		}
 		end := ipv4(text[i:to])
-		if end == 0 || isVersion(text[:i]) {
+		fifth := i >= 2 && text[i-1] == '.' && class[text[i-2]]&isDigit != 0
+		if end == 0 || fifth || isVersion(text[:i]) {
 			i++
 			continue
 		}

@@ -207,22 +207,38 @@ func (c *scrubber) scrub(text []byte, on rules, whole bool) result {
 	}
 	var buf [8]found
 	all := buf[:0]
-	all = c.find(&reading{text: r.text}, hints, on, all)
-	if hints&hasEncoding != 0 {
-		one := reading{text: r.text}
-		for range maxReadings {
-			next, changed := one.decode()
-			if !changed {
-				break
-			}
-			one = next
-			all = c.find(&one, hintsOf(one.text), on, all)
+	for range maxPasses {
+		all = c.findAll(r.text, hints, on, all[:0])
+		if len(all) == 0 {
+			break
 		}
+		r = c.replace(r, all)
+		hints = hintsOf(r.text)
+		on &= 1<<builtIn - 1 // an own pattern may match its own name
 	}
-	if len(all) == 0 {
-		return r
+	return r
+}
+
+// maxPasses bounds how often a text is looked at again after something was found: what is left beside it may be worth
+// finding by itself.
+const maxPasses = 4
+
+// findAll appends what the rules on find in all readings of text.
+func (c *scrubber) findAll(text []byte, hints int, on rules, all []found) []found {
+	all = c.find(&reading{text: text}, hints, on, all)
+	if hints&hasEncoding == 0 {
+		return all
 	}
-	return c.replace(r, all)
+	one := reading{text: text}
+	for range maxReadings {
+		next, changed := one.decode()
+		if !changed {
+			break
+		}
+		one = next
+		all = c.find(&one, hintsOf(one.text), on, all)
+	}
+	return all
 }
 
 // finders by built-in rule, and what a text must hold for them to be worth their while: one of these.

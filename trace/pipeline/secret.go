@@ -18,12 +18,13 @@ type token struct {
 func alnum(c byte) bool    { return class[c]&isAlnum != 0 }
 func capitals(c byte) bool { return class[c]&(isUpper|isDigit) != 0 }
 func wide(c byte) bool     { return class[c]&isAlnum != 0 || c == '-' || c == '_' }
+func jwt(c byte) bool      { return wide(c) || c == '.' || c == '=' }
 func wider(c byte) bool    { return class[c]&isToken != 0 || c == '.' || c == '~' || c == '=' }
 
 // tokens by first byte.
 var tokens = func() (byFirst [256][]token) {
 	for _, t := range []token{
-		{"eyJ", wider, 16, false},                                                                                                                                                                // JWT, and other JSON in base64; see isJWT
+		{"eyJ", jwt, 16, false},                                                                                                                                                                  // JWT, and other JSON in base64; see isJWT
 		{"AKIA", capitals, 16, false}, {"ASIA", capitals, 16, false}, {"ABIA", capitals, 16, false}, {"ACCA", capitals, 16, false}, {"AIDA", capitals, 16, false}, {"AROA", capitals, 16, false}, // AWS
 		{"sk_live_", alnum, 10, false}, {"sk_test_", alnum, 10, false}, {"rk_live_", alnum, 10, false}, {"rk_test_", alnum, 10, false}, {"whsec_", wider, 10, false}, // Stripe
 		{"pk_live_", alnum, 10, false}, {"pk_test_", alnum, 10, false},
@@ -260,26 +261,37 @@ func hexRuns(text []byte, from, to int, spans []span) []span {
 	return spans
 }
 
-// looksRandom reports whether a run is base64 or base32 of something random: digits and letters changing often, and many
-// different ones.
+// looksRandom reports whether a run is base64 or base32 of something random: digits and letters that change often, or
+// nearly as many different characters as chance would give.
 func looksRandom(run []byte) bool {
-	if len(run) < minBase64 {
+	n := len(run)
+	if n < minBase64 || isUUID(run) {
 		return false
 	}
-	var kinds uint16
-	changes := 0
-	last := uint16(0)
+	var kinds, last uint16
+	changes, capitals := 0, 0
 	for _, c := range run {
 		k := class[c] & isAlnum
 		kinds |= k
-		if k != last && last != 0 && k != 0 {
+		switch {
+		case k == last || last == 0 || k == 0:
+		case last == isUpper && k == isLower: // as at the beginning of each word
+			capitals++
+		default:
 			changes++
 		}
 		if k != 0 {
 			last = k
 		}
 	}
-	return kinds&isDigit != 0 && kinds != isDigit && !isUUID(run) && changes*100 >= 30*len(run) && entropy(run) >= 3.9
+	if kinds&isDigit == 0 || kinds == isDigit {
+		return false
+	}
+	bits := entropy(run)
+	if changes*100 >= 27*n && bits >= 3.9 {
+		return true
+	}
+	return n >= 40 && kinds == isAlnum && (changes+capitals)*100 >= 30*n && (bits >= 4.9 || n < 64 && bits >= 4.6)
 }
 
 // entropy is Shannon's, in bits a character.
