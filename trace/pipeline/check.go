@@ -336,19 +336,24 @@ func (k *checker) scrub() {
 }
 
 func (k *checker) matchesProperty(glob string) bool {
-	matches := func(rules map[string]PropertyRule) bool {
-		for p := range rules {
-			if ok, _ := path.Match(glob, p); ok {
-				return true
-			}
-		}
-		return false
-	}
-	if matches(k.config.Properties) {
+	if matchesAny(glob, "", k.config.Properties) {
 		return true
 	}
 	for _, e := range k.config.Events {
-		if matches(e.Properties) {
+		if matchesAny(glob, "", e.Properties) {
+			return true
+		}
+	}
+	return false
+}
+
+// matchesAny reports whether glob matches the path of one of the rules or of their members.
+func matchesAny(glob, prefix string, rules map[string]PropertyRule) bool {
+	for p, rule := range rules {
+		if prefix != "" {
+			p = prefix + "." + escapeKey(p)
+		}
+		if ok, _ := path.Match(glob, p); ok || matchesAny(glob, p, rule.Members) {
 			return true
 		}
 	}

@@ -160,7 +160,7 @@ type IDForm string
 // The forms.
 const (
 	HashedIDs IDForm = "hash"
-	PlainIDs  IDForm = "plain" // unless a scrubbing rule finds something in them
+	PlainIDs  IDForm = "plain" // if written like ids (letters, digits, - _ . : | @) and unless a scrubbing rule finds something in them
 )
 
 // TrackerRule is what one tracker may see.

@@ -26,7 +26,8 @@ type Event struct {
 	Name   string // as the allowlist spells it; in a View: as the tracker's mapping spells it
 
 	// DeviceID and UserID are keyed hashes of 26 characters [a-z2-7]. In a View of a tracker with `ids: plain` they are
-	// what the client sent, unless a scrubbing rule finds something in it: then the hash stays. UserID may be empty.
+	// what the client sent, unless it is not written like an id or a scrubbing rule finds something in it: then the hash
+	// stays. UserID may be empty.
 	DeviceID string
 	UserID   string
 	Plain    *Identifiers // nil unless some tracker has `ids: plain`; always nil in a View
@@ -39,7 +40,7 @@ type Event struct {
 	Context    Context
 }
 
-// Identifiers are the ids as the client sent them; empty where a scrubbing rule found something.
+// Identifiers are the ids as the client sent them; empty where only the hash may go on.
 type Identifiers struct {
 	DeviceID string
 	UserID   string

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -243,10 +244,15 @@ func (w *work) identify(f *fields, e *Event) {
 	}
 }
 
-// plain returns id if no scrubbing rule finds anything in it, else "". Ids may look random.
+// plain returns id if it is written like an id and no scrubbing rule finds anything in it, else "". Ids may look random.
 func (w *work) plain(event, field string, id []byte) string {
+	for _, c := range id {
+		if class[c]&isAlnum == 0 && c < 0x80 && !strings.ContainsRune("-_.:|@", rune(c)) {
+			return ""
+		}
+	}
 	s := w.p.scrubber
-	r := s.scrub(id, s.on&^(1<<entropy_|1<<urls), false)
+	r := s.scrub(id, s.on&^(1<<entropy_), false)
 	if r.touched != 0 {
 		w.found(event, field, r.touched)
 		return ""
