@@ -28,19 +28,19 @@ func (w *work) addContext(x *extracted, e *Event) {
 		if text, ok := urlText(x.extras[i]); ok {
 			r := w.p.address(text, false)
 			e.Context.Page, page = r.text, true
-			w.found(e.Name, "page", r.touched)
+			w.found(e.Name, "context.page", r.touched)
 			break
 		}
 	}
 	if !page {
 		e.Context.Page = w.page.text
-		w.found(e.Name, "page", w.page.touched)
+		w.found(e.Name, "context.page", w.page.touched)
 	}
 	for _, i := range w.p.referrer {
 		if text, ok := urlText(x.extras[i]); ok {
 			r := w.p.address(text, true)
 			e.Context.Referrer = r.text
-			w.found(e.Name, "referrer", r.touched)
+			w.found(e.Name, "context.referrer", r.touched)
 			break
 		}
 	}

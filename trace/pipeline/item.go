@@ -197,7 +197,6 @@ func (p *Pipeline) foreign(name string) string {
 
 // properties checks and scrubs what was picked, and adds it to e. It returns why the event is rejected, and by which rule.
 func (w *work) properties(rules *eventRules, x *extracted, e *Event) (Reason, *property) {
-	e.Properties = make([]Property, 0, len(rules.properties))
 	for _, one := range rules.properties {
 		value := x.values[one.slot]
 		if value == nil || kindOf(value) == kindNull {
@@ -218,6 +217,9 @@ func (w *work) properties(rules *eventRules, x *extracted, e *Event) (Reason, *p
 			w.touch(rules.name, one.name, touched)
 		}
 		if clean != nil {
+			if e.Properties == nil {
+				e.Properties = make([]Property, 0, len(rules.properties))
+			}
 			e.Properties = append(e.Properties, Property{Name: one.name, Value: clean})
 		}
 	}

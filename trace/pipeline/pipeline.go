@@ -159,7 +159,7 @@ const Unlisted Reason = "unlisted property"
 // Touch says that a scrubbing rule found something, never what.
 type Touch struct {
 	Event string
-	Field string // a property's name, or page, referrer, deviceId, userId
+	Field string // a property's name, or context.page, context.referrer, deviceId, userId
 	Rule  string // names of rules, joined by commas; "field" for one of scrub.fields
 }
 

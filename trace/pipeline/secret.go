@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// token is a kind of secret known by how it begins.
-type token struct {
+// tokenKind is a kind of secret known by how it begins.
+type tokenKind struct {
 	prefix string
 	rest   func(c byte) bool // what may follow
 	min    int               // how much of it must follow
@@ -22,8 +22,8 @@ func jwt(c byte) bool      { return wide(c) || c == '.' || c == '=' }
 func wider(c byte) bool    { return class[c]&isToken != 0 || c == '.' || c == '~' || c == '=' }
 
 // tokens by first byte.
-var tokens = func() (byFirst [256][]token) {
-	for _, t := range []token{
+var tokens = func() (byFirst [256][]tokenKind) {
+	for _, t := range []tokenKind{
 		{"eyJ", jwt, 16, false},                                                                                                                                                                  // JWT, and other JSON in base64; see isJWT
 		{"AKIA", capitals, 16, false}, {"ASIA", capitals, 16, false}, {"ABIA", capitals, 16, false}, {"ACCA", capitals, 16, false}, {"AIDA", capitals, 16, false}, {"AROA", capitals, 16, false}, // AWS
 		{"sk_live_", alnum, 10, false}, {"sk_test_", alnum, 10, false}, {"rk_live_", alnum, 10, false}, {"rk_test_", alnum, 10, false}, {"whsec_", wider, 10, false}, // Stripe
