@@ -15,9 +15,10 @@ const module = "github.com/sparrowhq/sparrow/"
 // allowed states which of our packages a package may import, each with the reason. Imports follow the data: from the
 // leaves (event, telemetry) through journal and warehouse to the processes, and cmd ties them together.
 var allowed = map[string]map[string]string{
-	"event":     {},
-	"telemetry": {},
-	"service":   {"telemetry": "a handler's panic is reported"},
+	"event":      {},
+	"event/body": {},
+	"telemetry":  {},
+	"service":    {"telemetry": "a handler's panic is reported"},
 	"journal": {
 		"event":     "frames and control records are what it keeps",
 		"service":   "durable replacement of small files",
@@ -44,10 +45,11 @@ var allowed = map[string]map[string]string{
 		"telemetry": "",
 	},
 	"dispatcher": {
-		"event":     "frames",
-		"warehouse": "where raw rows go",
-		"service":   "its HTTP face",
-		"telemetry": "",
+		"event":      "frames",
+		"event/body": "how a body becomes events",
+		"warehouse":  "where raw rows go",
+		"service":    "its HTTP face",
+		"telemetry":  "",
 	},
 	"trace/pipeline": {
 		"event":      "positions, requests and ids; it is pure, so nothing that logs, counts or stores",

@@ -109,6 +109,16 @@ func TestIDRoundTrip(t *testing.T) {
 	}
 }
 
+func TestIDSpellsTheUUIDAsUUIDDoes(t *testing.T) {
+	r := rand.New(rand.NewPCG(10, 10))
+	for range 1000 {
+		id := randomID(r)
+		if got := event.ID(id, 0, false); got != id.String() {
+			t.Fatalf("%s, want %s", got, id)
+		}
+	}
+}
+
 func TestParseIDRefusesEveryOtherSpelling(t *testing.T) {
 	const u = "01890a5d-ac96-774b-bcce-b302099a8057"
 	for _, id := range []string{

@@ -44,10 +44,15 @@ func (t *Totals) Merge(u Totals) {
 
 // String is the compact form carried in a journal message's header: "requests bytes firstAt lastAt idSum".
 func (t Totals) String() string {
-	return fmt.Sprintf("%d %d %d %d %s", t.Requests, t.Bytes, t.FirstAt, t.LastAt, t.IDSum)
+	b := make([]byte, 0, 80)
+	b = append(strconv.AppendUint(b, t.Requests, 10), ' ')
+	b = append(strconv.AppendUint(b, t.Bytes, 10), ' ')
+	b = append(strconv.AppendInt(b, t.FirstAt, 10), ' ')
+	b = append(strconv.AppendInt(b, t.LastAt, 10), ' ')
+	return string(append(b, t.IDSum.String()...))
 }
 
-// ParseTotals reads what String wrote.
+// ParseTotals reads what String wrote. It runs for every frame every reader gets, hence no fmt.
 func ParseTotals(s string) (Totals, error) {
 	fields := strings.Split(s, " ")
 	if len(fields) != 5 {

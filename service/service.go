@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"log"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -32,13 +33,20 @@ import (
 
 // Problem answers with application/problem+json (RFC 9457). detail says what happened, to which input, and what to do.
 func Problem(w http.ResponseWriter, status int, detail string) {
+	ProblemWith(w, status, detail, nil)
+}
+
+// ProblemWith is Problem with members of its own beside the usual ones.
+func ProblemWith(w http.ResponseWriter, status int, detail string, members map[string]any) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", "1")
 	}
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
+	problem := map[string]any{"title": http.StatusText(status), "status": status, "detail": detail}
+	maps.Copy(problem, members)
+	json.NewEncoder(w).Encode(problem)
 }
 
 // JSON answers 200 with v.
@@ -112,6 +120,13 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Set("Authorization", "Bearer "+b.secret)
 	return b.next.RoundTrip(r)
+}
+
+// CloseIdleConnections makes http.Client.CloseIdleConnections reach the transport.
+func (b bearer) CloseIdleConnections() {
+	if c, ok := b.next.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
 }
 
 // Client returns an HTTP client of its own (connections are never shared between peers) that authenticates with secret.

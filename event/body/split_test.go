@@ -298,6 +298,7 @@ var corpus = []string{
 	`{"batch":[1],"\u0062atch":[2],"batch":3,"bat\u0063h":[4]}`,
 	`{"event":"\ud83d\ude00\ud83d","\u0065vent":"x\/\b\f\n\r\t\\\""}`,
 	"{\"event\":\"\xff\xc0\x80\",\"\xff\":\"\xed\xa0\x80\"}",
+	`[[{"x":1},[1,2],{"y":[{"z":[[],{}]},[3]]},[[4],5]]]`, // an array where an object was, and the other way round
 	"\t[ ]\r\n", ` { } `, `""`, `0`, `-0`, `1e400`, `[1E-7,0.00]`, `tru`, `[}`, `{]`, `{"a"}`, `{"a":}`, `["\u00"]`, "\"\x7f\"", "[\"\x1f\"]",
 	`{"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa":"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\"cc"}`,
 }
