@@ -291,4 +291,4 @@ func clientTime(timestamp []byte, receivedAt int64, limits *Limits) (micros int6
 }
 
 // isInteger reports whether a valid JSON number is written as an integer.
-func isInteger(number []byte) bool { return bytes.IndexAny(number, ".eE") < 0 }
+func isInteger(number []byte) bool { return !bytes.ContainsAny(number, ".eE") }
