@@ -183,15 +183,3 @@ func BenchmarkTotalsHeader(b *testing.B) {
 		}
 	}
 }
-
-func FuzzTotals(f *testing.F) {
-	f.Add(uint64(0), uint64(0), int64(0), int64(0), uint64(0), uint64(0))
-	f.Add(uint64(math.MaxUint64), uint64(math.MaxUint64), int64(math.MinInt64), int64(math.MaxInt64), uint64(math.MaxUint64), uint64(1))
-	f.Fuzz(func(t *testing.T, requests, bytes uint64, first, last int64, hi, lo uint64) {
-		want := event.Totals{Requests: requests, Bytes: bytes, FirstAt: first, LastAt: last, IDSum: event.Sum{Hi: hi, Lo: lo}}
-		got, err := event.ParseTotals(want.String())
-		if err != nil || got != want {
-			t.Errorf("%q parsed to %+v, %v; want %+v", want.String(), got, err, want)
-		}
-	})
-}

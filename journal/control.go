@@ -85,8 +85,10 @@ func (j *Journal) appendControl(ctx context.Context, e *engine, c event.Control,
 	if _, err := t.Append(draft); err != nil {
 		return event.Record{}, err
 	}
-	sequence, err := j.store(ctx, e, mainStream, &nats.Msg{Subject: controlSubject, Data: data}, jetstream.WithExpectLastSequencePerSubject(head.Sequence))
+	m := &nats.Msg{Subject: controlSubject, Data: data}
+	sequence, err := j.store(ctx, e, mainStream, m, jetstream.WithExpectLastSequencePerSubject(head.Sequence))
 	if err == nil {
+		j.stored(storedSize(m), sequence)
 		return event.DecodeRecord(sequence, data)
 	}
 	if errors.Is(err, ErrFull) {
@@ -137,12 +139,18 @@ func (j *Journal) Timeline(ctx context.Context) (t event.Timeline, err error) {
 }
 
 func (j *Journal) readTimeline(ctx context.Context, e *engine) (event.Timeline, error) {
+	j.timeline.Lock()
+	known, _ := j.timeline.Head()
+	j.timeline.Unlock()
 	last, err := e.lastFor(ctx, mainStream, controlSubject)
-	if missing(err) {
-		return event.Timeline{}, nil
+	if err != nil && !missing(err) {
+		return event.Timeline{}, err
 	}
 	if err != nil {
-		return event.Timeline{}, err
+		last = new(jetstream.RawStreamMsg)
+	}
+	if known.Sequence > last.Sequence {
+		return event.Timeline{}, fmt.Errorf("journal %s: the stream's last control record is at %d, but one at %d is known: the stream lost its end or was replaced; restore it", j.id, last.Sequence, known.Sequence)
 	}
 	j.timeline.Lock()
 	defer j.timeline.Unlock()
@@ -161,9 +169,6 @@ func (j *Journal) readTimeline(ctx context.Context, e *engine) (event.Timeline, 
 			return event.Timeline{}, err
 		}
 		head = r
-	}
-	if head.Sequence > last.Sequence || !bytes.Equal(head.Bytes, last.Data) {
-		return event.Timeline{}, fmt.Errorf("journal %s: the control record at %d was known before, but the stream's last is another, at %d: the stream was replaced or lost its end; restore it", j.id, head.Sequence, last.Sequence)
 	}
 	j.timeline.Timeline = t
 	return t, nil

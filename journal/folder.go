@@ -98,19 +98,30 @@ func (f *folder) free() (int64, error) {
 	return int64(st.Bavail) * int64(st.Bsize), nil
 }
 
-// makeRoom sees to it that at least need bytes are free, if it takes the ballast down to floor.
-func (f *folder) makeRoom(need, floor int64) error {
-	for {
-		n, err := f.free()
-		if err != nil || n >= need {
-			return err
-		}
-		more, err := f.ballast.release(floor)
-		if err != nil {
-			return err
-		}
-		if !more {
-			return fmt.Errorf("%w: the disk of %s has %d bytes free, this needs %d, and the space kept back is used up: free some space", ErrFull, f.path, n, need)
-		}
+// makeRoom gives up a piece of the ballast, but goes no lower than floor, if less than need bytes can be written. It
+// gives up one piece at a time, since others may be filling the disk and take it all.
+func (f *folder) makeRoom(need int64, floor int64) error {
+	n, err := f.free()
+	if err != nil || n >= need || f.canWrite(need) {
+		return err
 	}
+	more, err := f.ballast.release(floor)
+	if err == nil && !more {
+		err = fmt.Errorf("%w: the disk of %s has %d bytes free, this needs %d, and the space kept back is used up: free some space", ErrFull, f.path, n, need)
+	}
+	return err
+}
+
+// canWrite finds out by writing whether there is room for n bytes. The figures of an almost full disk do not say:
+// ext4 counts blocks as free that it gives to nobody, and others as taken that it gives to root.
+func (f *folder) canWrite(n int64) bool {
+	probe, err := os.OpenFile(filepath.Join(f.path, "probe"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return false
+	}
+	_, err = probe.Write(make([]byte, n))
+	if err == nil {
+		err = probe.Sync()
+	}
+	return errors.Join(err, probe.Close(), os.Remove(probe.Name())) == nil
 }

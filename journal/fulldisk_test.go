@@ -49,18 +49,43 @@ func onSmallDisk(t *testing.T) bool {
 
 const notAllowed = "may not mount"
 
-// smallDisk mounts an empty file system of so many MiB.
-func smallDisk(t *testing.T, megabytes int) string {
+// smallDisk mounts an empty file system of so many MiB. tmpfs finds out about the end of the disk at each write; ext4,
+// which allocates late and frees late, needs root and a loop device.
+func smallDisk(t *testing.T, kind string, megabytes int) string {
 	t.Helper()
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		t.Fatalf("%s: %v", notAllowed, err)
 	}
 	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", megabytes)); err != nil {
-		t.Fatalf("%s: %v", notAllowed, err)
-	}
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	if kind == "tmpfs" {
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", megabytes)); err != nil {
+			t.Fatalf("%s: %v", notAllowed, err)
+		}
+		return dir
+	}
+	image := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, int64(megabytes)<<20); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"mkfs." + kind, "-q", image}, {"mount", "-o", "loop", image, dir}} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("skip: needs root, mkfs.%s and a loop device: %s: %v %s", kind, args[0], err, out)
+		}
+	}
 	return dir
+}
+
+// disks runs a test on each kind of small disk, with frames stopping in time and with frames that meet the end.
+func disks(t *testing.T, test func(t *testing.T, disk string, minFree int64)) {
+	for _, kind := range []string{"tmpfs", "ext4"} {
+		for name, minFree := range map[string]int64{"frames stop in time": 4 << 20, "frames meet the end": 1} {
+			t.Run(kind+"/"+name, func(t *testing.T) { test(t, kind, minFree) })
+		}
+	}
 }
 
 // fill takes all the space there is, as somebody else would, and returns the file that has it.
@@ -156,108 +181,98 @@ func TestFullDisk(t *testing.T) {
 	if !onSmallDisk(t) {
 		return
 	}
-	for name, minFree := range map[string]int64{
-		"frames stop in time":               4 << 20,
-		"a frame meets the end of the disk": 1,
-	} {
-		t.Run(name, func(t *testing.T) {
-			j := open(t, smallOptions(smallDisk(t, 48), minFree))
-			frames, refusal := publishUntilRefused(t, j, 64<<10)
-			if !errors.Is(refusal, ErrFull) && (minFree > 1 || !errors.Is(refusal, ErrUnavailable)) {
-				t.Fatalf("on a full disk: %v", refusal)
-			}
-			t.Logf("%d frames, then: %v", len(frames), refusal)
-			if len(frames) < 500 {
-				t.Errorf("only %d frames of 64 KiB on a disk of 48 MiB", len(frames))
-			}
-			cutover(t, j)
-			checkFrames(t, j, frames)
-			if _, err := j.Trim(t.Context(), frames[len(frames)/2].Sequence); err != nil {
-				t.Fatal(err)
-			}
-			frames = append(frames[len(frames)/2+1:], publishWithin(t, j, 10*time.Second))
-			checkFrames(t, j, frames)
-			if err := j.Close(); err != nil {
-				t.Fatal(err)
-			}
-			checkFrames(t, open(t, j.again()), frames)
-		})
-	}
+	disks(t, func(t *testing.T, disk string, minFree int64) {
+		j := open(t, smallOptions(smallDisk(t, disk, 48), minFree))
+		frames, refusal := publishUntilRefused(t, j, 64<<10)
+		if !errors.Is(refusal, ErrFull) && (minFree > 1 || !errors.Is(refusal, ErrUnavailable)) {
+			t.Fatalf("on a full disk: %v", refusal)
+		}
+		t.Logf("%d frames, then: %v", len(frames), refusal)
+		if len(frames) < 400 {
+			t.Errorf("only %d frames of 64 KiB on a disk of 48 MiB", len(frames))
+		}
+		cutover(t, j)
+		checkFrames(t, j, frames)
+		if _, err := j.Trim(t.Context(), frames[len(frames)/2].Sequence); err != nil {
+			t.Fatal(err)
+		}
+		frames = append(frames[len(frames)/2+1:], publishWithin(t, j, 10*time.Second))
+		checkFrames(t, j, frames)
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		checkFrames(t, open(t, j.again()), frames)
+	})
 }
 
 func TestSomebodyElseFillsTheDisk(t *testing.T) {
 	if !onSmallDisk(t) {
 		return
 	}
-	for name, minFree := range map[string]int64{
-		"frames stop in time":               4 << 20,
-		"a frame meets the end of the disk": 1,
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := smallDisk(t, 48)
-			j := open(t, smallOptions(dir, minFree))
-			ctx, stop := context.WithCancel(t.Context())
-			defer stop()
-			done := make(chan []Entry, 1)
-			go func() { // traffic all along
-				var frames []Entry
-				for i := 0; ctx.Err() == nil; i++ {
-					b, totals := frame(t, fmt.Sprint(i), 3000)
-					n, err := j.Publish(t.Context(), b, totals)
-					if err == nil {
-						frames = append(frames, Entry{Sequence: n, Kind: Frame, Data: b, Totals: totals, First: n, Last: n})
-					} else if !errors.Is(err, ErrFull) && !errors.Is(err, ErrUnavailable) {
-						t.Error(err)
-						break
-					}
+	disks(t, func(t *testing.T, disk string, minFree int64) {
+		dir := smallDisk(t, disk, 48)
+		j := open(t, smallOptions(dir, minFree))
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		done := make(chan []Entry, 1)
+		go func() { // traffic all along
+			var frames []Entry
+			for i := 0; ctx.Err() == nil; i++ {
+				b, totals := frame(t, fmt.Sprint(i), 3000)
+				n, err := j.Publish(t.Context(), b, totals)
+				if err == nil {
+					frames = append(frames, Entry{Sequence: n, Kind: Frame, Data: b, Totals: totals, First: n, Last: n})
+				} else if !errors.Is(err, ErrFull) && !errors.Is(err, ErrUnavailable) {
+					t.Error(err)
+					break
 				}
-				done <- frames
-			}()
-			var theirs []string
-			for range 3 { // each time they take what was given back for the record before
-				theirs = append(theirs, fill(t, dir))
-				began := time.Now()
-				cutover(t, j)
-				t.Logf("a control record in %s, %d bytes free after it", time.Since(began), freeBytes(t, j))
 			}
+			done <- frames
+		}()
+		var theirs []string
+		for range 3 { // each time they take what was given back for the record before
 			theirs = append(theirs, fill(t, dir))
-			stop()
-			frames := <-done
-			checkFrames(t, j, frames)
-			if _, err := j.Publish(t.Context(), []byte("x"), event.Totals{}); !errors.Is(err, ErrFull) && !errors.Is(err, ErrUnavailable) {
-				t.Errorf("Publish without a byte free: %v", err)
-			}
-			j.Close()
-
-			j = open(t, j.again()) // a restart without a byte free
-			checkFrames(t, j, frames)
-			if err := j.Accepting(); !errors.Is(err, ErrFull) {
-				t.Errorf("accepting without a byte free: %v", err)
-			}
+			began := time.Now()
 			cutover(t, j)
-			for _, name := range theirs {
-				if err := os.Remove(name); err != nil {
-					t.Fatal(err)
-				}
+			t.Logf("a control record in %s, %d bytes free after it", time.Since(began), freeBytes(t, j))
+		}
+		theirs = append(theirs, fill(t, dir))
+		stop()
+		frames := <-done
+		checkFrames(t, j, frames)
+		if _, err := j.Publish(t.Context(), []byte("x"), event.Totals{}); !errors.Is(err, ErrFull) && !errors.Is(err, ErrUnavailable) {
+			t.Errorf("Publish without a byte free: %v", err)
+		}
+		j.Close()
+
+		j = open(t, j.again()) // a restart without a byte free
+		checkFrames(t, j, frames)
+		if err := j.Accepting(); !errors.Is(err, ErrFull) {
+			t.Errorf("accepting without a byte free: %v", err)
+		}
+		cutover(t, j)
+		for _, name := range theirs {
+			if err := os.Remove(name); err != nil {
+				t.Fatal(err)
 			}
-			frames = append(frames, publishWithin(t, j, 10*time.Second))
-			checkFrames(t, j, frames)
-			if n := j.folder.ballast.size(); n != 2<<20 {
-				t.Errorf("%d bytes kept back, want 2 MiB again", n)
-			}
-			tl, err := j.Timeline(t.Context())
-			if err != nil || len(tl.Records()) != 5 {
-				t.Errorf("the timeline has %d records, want 5; %v", len(tl.Records()), err)
-			}
-		})
-	}
+		}
+		frames = append(frames, publishWithin(t, j, 10*time.Second))
+		checkFrames(t, j, frames)
+		if n := j.folder.ballast.size(); n != 2<<20 {
+			t.Errorf("%d bytes kept back, want 2 MiB again", n)
+		}
+		tl, err := j.Timeline(t.Context())
+		if err != nil || len(tl.Records()) != 5 {
+			t.Errorf("the timeline has %d records, want 5; %v", len(tl.Records()), err)
+		}
+	})
 }
 
 func TestNewJournalOnAFullDiskSaysSo(t *testing.T) {
 	if !onSmallDisk(t) {
 		return
 	}
-	dir := smallDisk(t, 4)
+	dir := smallDisk(t, "tmpfs", 4)
 	fill(t, dir)
 	if j, err := Open(t.Context(), smallOptions(dir, 1)); err == nil {
 		j.Close()

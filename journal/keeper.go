@@ -73,11 +73,11 @@ func (j *Journal) repair(ctx context.Context, broken *engine, cause error) error
 		broken.stop()
 	}
 	j.metrics.restarts.Inc()
-	err = j.start(ctx)
 	j.space.Lock()
-	j.space.repaired(err)
+	j.space.hold()
+	j.space.err = j.roomLocked(0)
 	j.space.Unlock()
-	if err != nil {
+	if err := j.start(ctx); err != nil {
 		j.o.Telemetry.Log.Warn("the journal could not be restarted yet", "error", err)
 		return fmt.Errorf("%w: restarting after %q: %w", ErrUnavailable, cause, err)
 	}
@@ -85,9 +85,8 @@ func (j *Journal) repair(ctx context.Context, broken *engine, cause error) error
 	return j.refresh(ctx)
 }
 
-// repaired notes a restart, and how long to leave it at that: a disk that fails at every write must not be restarted
-// over at full speed.
-func (s *space) repaired(err error) {
+// hold refuses frames for a while from now: a disk that fails at every write must not be restarted over at full speed.
+func (s *space) hold() {
 	now := time.Now()
 	if now.Sub(s.restarted) > time.Minute {
 		s.pause = 0

@@ -37,7 +37,7 @@ type puller struct {
 	pulls    uint64 // numbers the pulls, so that a late answer is not taken for another's
 	asked    string // the inbox of the pull under way; empty: none
 	batch    int    // messages it asked for
-	failures int    // consumers in a row that delivered nothing
+	failures int    // attempts in a row that brought nothing
 }
 
 const (
@@ -193,7 +193,9 @@ func (p *puller) ask(maxBytes int) error {
 // receive collects the answer to the pull under way. If ctx ends in between, the pull stays under way.
 func (p *puller) receive(ctx context.Context) ([]message, error) {
 	var got []message
-	silence := time.NewTimer(4 * pullHeartbeat)
+	// A large message on a slow line is silence too, so each time it is waited longer.
+	patience := min(time.Minute, 4*pullHeartbeat<<min(p.failures, 8))
+	silence := time.NewTimer(patience)
 	defer silence.Stop()
 	for {
 		var m *nats.Msg
@@ -210,7 +212,7 @@ func (p *puller) receive(ctx context.Context) ([]message, error) {
 				return got, errLost
 			}
 		}
-		silence.Reset(4 * pullHeartbeat)
+		silence.Reset(patience)
 		if strings.HasPrefix(m.Subject, p.inbox) {
 			if m.Subject != p.asked {
 				continue
@@ -254,6 +256,17 @@ func (p *puller) receive(ctx context.Context) ([]message, error) {
 			return got, nil
 		}
 	}
+}
+
+// pending asks how many messages the consumer has not delivered yet.
+func (p *puller) pending(ctx context.Context, e *engine) (uint64, error) {
+	ctx, cancel := e.call(ctx)
+	defer cancel()
+	c, err := e.js.Consumer(ctx, p.stream, p.consumer)
+	if err != nil {
+		return 0, fmt.Errorf("%w: reader's consumer: %w", ErrUnavailable, err)
+	}
+	return c.CachedInfo().NumPending, nil
 }
 
 // pause waits a little, or until the engine changes.

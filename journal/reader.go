@@ -200,9 +200,11 @@ func (r *Reader) tail(ctx context.Context) ([]Entry, error) {
 	if last < r.p.next {
 		return nil, nil
 	}
-	_, err = e.nextFor(ctx, mainStream, ">", r.p.next)
-	if !missing(err) {
+	if n, err := r.p.pending(ctx, e); err != nil || n > 0 {
 		return nil, err // something is there, and the pull brings it
+	}
+	if _, err = e.nextFor(ctx, mainStream, ">", r.p.next); !missing(err) {
+		return nil, err // the same, which the consumer has not noticed yet
 	}
 	entries, err := r.gap(ctx, r.p.next, last)
 	if err == nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // space is what is known about room for more. The keeper reads it from the stream and the disk five times a second; in
@@ -13,7 +15,7 @@ type space struct {
 	sync.Mutex
 	bytes    uint64 // in the main stream
 	reserved uint64 // by publishes under way
-	limit    uint64 // of the main stream
+	limit    uint64 // of the same, in bytes; frames get 95 % of it
 	first    uint64 // first and last sequence of the main stream
 	last     uint64
 	free     int64     // on the disk, at the time looked
@@ -44,7 +46,7 @@ func (j *Journal) Bounds(ctx context.Context) (b Bounds, err error) {
 		if err != nil {
 			return err
 		}
-		b = Bounds{First: first, Last: max(info.State.LastSeq, first-1), Bytes: info.State.Bytes, MaxBytes: uint64(info.Config.MaxBytes)}
+		b = Bounds{First: first, Last: max(info.State.LastSeq, first-1), Bytes: info.State.Bytes, MaxBytes: j.frameLimit(info)}
 		return nil
 	})
 	return b, err
@@ -74,10 +76,15 @@ func (j *Journal) refresh(ctx context.Context) error {
 	j.space.Lock()
 	defer j.space.Unlock()
 	s := &j.space
-	s.bytes, s.first, s.last, s.limit = info.State.Bytes, info.State.FirstSeq, info.State.LastSeq, uint64(info.Config.MaxBytes)
+	s.bytes, s.first, s.last, s.limit = info.State.Bytes, info.State.FirstSeq, info.State.LastSeq, j.frameLimit(info)
 	s.looked = time.Time{}
 	s.err = j.roomLocked(0)
 	return nil
+}
+
+// frameLimit is Options.MaxBytes, or the stream's limit where that could not be raised to it.
+func (j *Journal) frameLimit(info *jetstream.StreamInfo) uint64 {
+	return uint64(min(j.o.MaxBytes, info.Config.MaxBytes))
 }
 
 // lookEvery is how old the figure of the disk's free space may be when a frame is let in on it. Others who fill the disk
@@ -126,12 +133,21 @@ func (j *Journal) reserve(size uint64) error {
 // settle ends a reservation; sequence is the frame's, 0 if it was not stored.
 func (j *Journal) settle(size, sequence uint64) {
 	j.space.Lock()
-	defer j.space.Unlock()
 	j.space.reserved -= size
-	if sequence > 0 {
-		j.space.bytes += size
-		j.space.last = max(j.space.last, sequence)
-		j.space.free -= int64(size)
+	j.space.Unlock()
+	if sequence == 0 {
+		size = 0
 	}
-	j.space.err = j.roomLocked(0)
+	j.stored(size, sequence)
+}
+
+// stored counts what was written to the main stream.
+func (j *Journal) stored(size, sequence uint64) {
+	j.space.Lock()
+	defer j.space.Unlock()
+	s := &j.space
+	s.bytes += size
+	s.free -= int64(size)
+	s.last = max(s.last, sequence)
+	s.err = j.roomLocked(0)
 }

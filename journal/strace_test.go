@@ -178,9 +178,10 @@ func TestFailingDisk(t *testing.T) {
 			if i := len(args) - 1; args[i-1] == "-P" {
 				args[i] = filepath.Join(messagesDir(dir, mainStream), filepath.Base(args[i]))
 			}
-			a, said := traced(t, dir, strace(t, append(args, "-o", "/dev/null")...), "FRAMES=400", "SIZE=60000")
-			if len(a.sums) != 400 {
-				t.Errorf("%d acknowledged, want 400\n%s", len(a.sums), said)
+			// More than one block file, and several times as many calls as the error waits for on each of some threads.
+			a, said := traced(t, dir, strace(t, append(args, "-o", "/dev/null")...), "FRAMES=300", "SIZE=70000")
+			if len(a.sums) != 300 {
+				t.Errorf("%d acknowledged, want 300\n%s", len(a.sums), said)
 			}
 			if !strings.Contains(said, "not acknowledged") {
 				t.Errorf("no frame met the error")

@@ -66,7 +66,7 @@ func (j *Journal) prepare(ctx context.Context, e *engine) error {
 	state := j.stream(stateStream, statePrefix+">")
 	state.MaxBytes, state.MaxMsgsPerSubject = stateMaxBytes, 1
 	for _, c := range []jetstream.StreamConfig{ledger, records, state} {
-		if _, err := e.ensure(ctx, c); err != nil {
+		if _, err := j.ensure(ctx, e, c); err != nil {
 			return err
 		}
 	}
@@ -77,11 +77,18 @@ func (j *Journal) prepareMain(ctx context.Context, e *engine) error {
 	c := j.stream(mainStream, framesSubject, controlSubject)
 	c.MaxBytes = j.o.MaxBytes
 	c.Metadata[metaID] = uuid.NewString()
-	_, err := e.lookup(ctx, mainStream)
+	info, err := e.lookup(ctx, mainStream)
 	switch {
 	case err == nil:
+		// A limit lowered below what is there must still let control records in; frames wait.
+		c.MaxBytes = max(c.MaxBytes, int64(info.State.Bytes+info.State.Bytes/19)+smallestStream)
+		if info.Config.MaxBytes <= c.MaxBytes && info.Config.MaxBytes >= j.o.MaxBytes {
+			c.MaxBytes = info.Config.MaxBytes
+		}
 	case !missing(err):
 		return err
+	case j.id != "":
+		return fmt.Errorf("journal %s: its stream %s is gone: restore it, or restart to begin a new journal", j.id, mainStream)
 	case j.o.FirstFrame != nil:
 		first, err := j.o.FirstFrame(ctx)
 		if err != nil {
@@ -89,7 +96,7 @@ func (j *Journal) prepareMain(ctx context.Context, e *engine) error {
 		}
 		c.FirstSeq = max(first, 1)
 	}
-	info, err := e.ensure(ctx, c)
+	info, err = j.ensure(ctx, e, c)
 	if err != nil {
 		return err
 	}
@@ -134,7 +141,7 @@ func (e *engine) lookup(ctx context.Context, name string) (*jetstream.StreamInfo
 }
 
 // ensure makes the stream exist with c's limits. What else c says holds only for a new stream.
-func (e *engine) ensure(ctx context.Context, c jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
+func (j *Journal) ensure(ctx context.Context, e *engine, c jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
 	info, err := e.lookup(ctx, c.Name)
 	if missing(err) {
 		info, err = e.create(ctx, c)
@@ -154,7 +161,9 @@ func (e *engine) ensure(ctx context.Context, c jetstream.StreamConfig) (*jetstre
 	defer cancel()
 	s, err := e.js.UpdateStream(ctx, have)
 	if err != nil {
-		return nil, fmt.Errorf("journal: stream %s: changing its limit to %d bytes: %w", c.Name, c.MaxBytes, err)
+		// Changing a limit writes a file. A journal on a full disk must open all the same.
+		j.o.Telemetry.Log.Warn("the limits of a stream could not be changed and stay as they were", "stream", c.Name, "error", err)
+		return info, nil
 	}
 	return s.CachedInfo(), nil
 }

@@ -122,7 +122,7 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return b.next.RoundTrip(r)
 }
 
-// CloseIdleConnections makes http.Client.CloseIdleConnections reach the transport.
+// CloseIdleConnections is what http.Client.CloseIdleConnections looks for.
 func (b bearer) CloseIdleConnections() {
 	if c, ok := b.next.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()

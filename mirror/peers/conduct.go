@@ -34,12 +34,11 @@ func conduct(ctx context.Context, args []string) error {
 	if o.sparrow, err = filepath.Abs(o.sparrow); err != nil {
 		return err
 	}
-	starts := []func() (*variant, error){
-		func() (*variant, error) { return startSparrow(o.sparrow, "frames") },
-		func() (*variant, error) { return startSparrow(o.sparrow, "http") },
-		func() (*variant, error) { return startNginx(true) },
-		func() (*variant, error) { return startNginx(false) },
+	var starts []func() (*variant, error)
+	for _, protocol := range o.ours {
+		starts = append(starts, func() (*variant, error) { return startSparrow(o.sparrow, protocol) })
 	}
+	starts = append(starts, func() (*variant, error) { return startNginx(true) }, func() (*variant, error) { return startNginx(false) })
 	var variants []*variant
 	defer func() {
 		for _, v := range variants {
@@ -89,7 +88,7 @@ func conduct(ctx context.Context, args []string) error {
 				fmt.Fprintf(os.Stderr, "round %d/%d  %-16s %4d connections  %9.0f requests/s  p99 %7.0f µs  refused %d  lost %d\n",
 					round+1, o.rounds, v.name, conns, r.rate(), r.P99, r.Other+r.Failed, lost[0]+lost[1])
 			}
-			for _, ours := range []string{"frames", "http"} {
+			for _, ours := range o.ours {
 				if ratios[ours] == nil {
 					ratios[ours] = map[int][]float64{}
 				}
@@ -114,12 +113,12 @@ func conduct(ctx context.Context, args []string) error {
 	}
 	fmt.Fprintf(&page, "\n![requests per second](%s)\n", filepath.Base(o.svg))
 	if o.faults {
-		if err := faults(ctx, &page, o, variants[0], variants[2]); err != nil {
+		if err := faults(ctx, &page, o, variants[0], variants[len(o.ours)]); err != nil {
 			return err
 		}
 	}
 	page.WriteString("\n")
-	for _, ours := range []string{"http", "frames"} {
+	for _, ours := range slices.Backward(o.ours) {
 		for _, conns := range slices.Backward(o.conns) {
 			fmt.Fprintf(&page, "ratio %s/nginx-mirror %d: %.2fx\n", ours, conns, median(ratios[ours][conns]))
 		}

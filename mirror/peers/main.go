@@ -43,6 +43,7 @@ type options struct {
 	seconds  time.Duration
 	conns    []int
 	faults   bool
+	ours     []string
 	markdown string
 	svg      string
 }
@@ -53,6 +54,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.sparrow, "sparrow", "bin/sparrow", "the program to measure")
 	f.IntVar(&o.rounds, "rounds", 5, "turns of each variant at each number of connections")
 	f.DurationVar(&o.seconds, "for", 4*time.Second, "length of one turn")
+	ours := f.String("protocols", "frames,http", "protocols of ours to measure")
 	conns := f.String("connections", "1,32,256", "numbers of connections")
 	f.BoolVar(&o.faults, "faults", true, "also run the fault matrix")
 	f.StringVar(&o.markdown, "markdown", "docs/peers.md", "where the table goes")
@@ -60,6 +62,7 @@ func parse(args []string) (options, error) {
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
+	o.ours = strings.Split(*ours, ",")
 	for c := range strings.SplitSeq(*conns, ",") {
 		n, err := strconv.Atoi(c)
 		if err != nil || n < 1 {

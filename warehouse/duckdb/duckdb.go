@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -48,11 +49,21 @@ func Open(o Options) (*Engine, error) {
 	if err := o.applyDefaults(); err != nil {
 		return nil, err
 	}
-	db, err := openFile(o)
+	// On a thread that yields, since DuckDB's worker threads, which only queries use, inherit that.
+	opened := make(chan struct{})
+	var db *database
+	var err error
+	go func() {
+		defer close(opened)
+		yieldThread()
+		db, err = openFile(o)
+	}()
+	<-opened
 	if err != nil {
 		return nil, fmt.Errorf("warehouse %s: %w", o.Path, err)
 	}
 	e := &Engine{o: o, db: db, slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}}
+	boundMemory(e.headroom())
 	e.queries, e.stop = context.WithCancel(context.Background())
 	c, err := db.connect()
 	if err == nil {
@@ -143,8 +154,12 @@ func (e *Engine) Cursor(_ context.Context, stack event.Stack, run uint64, stage 
 // Journals implements warehouse.Reader.
 func (e *Engine) Journals(context.Context) ([]warehouse.Journal, error) { return e.state.list(), nil }
 
+// headroom is what DuckDB may hold in all: its buffers, and what functions build beside them.
+func (e *Engine) headroom() int64 { return e.o.Memory + e.o.Memory/2 }
+
 // Close stops intake, refuses what is queued, stops queries, waits for the transaction in progress, and closes the
-// file, which folds its log into it.
+// file, which folds its log into it. It takes no longer than the transaction in progress and a checkpoint; a query that
+// does not stop is left behind, and then the file too, as after a crash: the log is replayed at the next Open.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	closed := e.closed
@@ -159,7 +174,16 @@ func (e *Engine) Close() error {
 		w.queue.close()
 	}
 	e.running.Wait()
-	e.reading.Wait()
+	idle := make(chan struct{})
+	go func() {
+		e.reading.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+	case <-time.After(5 * stopGrace):
+		return fmt.Errorf("warehouse %s: a query does not stop: the file stays open until this process ends; nothing stored is lost", e.o.Path)
+	}
 	for _, w := range e.writers {
 		w.close()
 	}
@@ -171,5 +195,6 @@ func (e *Engine) Close() error {
 		c.close()
 	}
 	e.db.close()
+	boundMemory(-e.headroom())
 	return err
 }

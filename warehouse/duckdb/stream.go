@@ -156,10 +156,15 @@ func (c *column) value(i int) (any, error) {
 		return float64(at[float32](c.data, i)), nil
 	case native.TypeDouble:
 		return at[float64](c.data, i), nil
-	case native.TypeVarchar:
-		return string(bytesAt(c.data, i)), nil
-	case native.TypeBlob:
-		return append(make([]byte, 0, 0), bytesAt(c.data, i)...), nil
+	case native.TypeVarchar, native.TypeBlob:
+		b := bytesAt(c.data, i)
+		if len(b) > maxValue {
+			return nil, fmt.Errorf("column %q has a value of %d bytes, the most is %d", c.name, len(b), maxValue)
+		}
+		if c.kind == native.TypeVarchar {
+			return string(b), nil
+		}
+		return append([]byte{}, b...), nil
 	case native.TypeTimestamp, native.TypeTimestampTZ:
 		return instant(at[int64](c.data, i), time.UnixMicro), nil
 	case native.TypeTimestampMS:

@@ -41,21 +41,3 @@ func typeName(l native.LogicalType) string {
 		return fmt.Sprintf("TYPE %d", id)
 	}
 }
-
-var kindNames = map[native.StatementType]string{
-	native.StatementTypeInsert: "INSERT", native.StatementTypeUpdate: "UPDATE", native.StatementTypeDelete: "DELETE",
-	native.StatementTypePrepare: "PREPARE", native.StatementTypeCreate: "CREATE", native.StatementTypeExecute: "EXECUTE",
-	native.StatementTypeAlter: "ALTER", native.StatementTypeTransaction: "a transaction statement", native.StatementTypeCopy: "COPY",
-	native.StatementTypeAnalyze: "ANALYZE", native.StatementTypeVariableSet: "SET VARIABLE", native.StatementTypeCreateFunc: "CREATE FUNCTION",
-	native.StatementTypeDrop: "DROP", native.StatementTypeExport: "EXPORT", native.StatementTypePragma: "PRAGMA",
-	native.StatementTypeVacuum: "VACUUM", native.StatementTypeCall: "CALL", native.StatementTypeSet: "SET", native.StatementTypeLoad: "LOAD or INSTALL",
-	native.StatementTypeAttach: "ATTACH", native.StatementTypeDetach: "DETACH", native.StatementTypeCopyDatabase: "COPY DATABASE",
-	native.StatementTypeUpdateExtensions: "UPDATE EXTENSIONS", native.StatementTypeMergeInto: "MERGE INTO",
-}
-
-func kindName(t native.StatementType) string {
-	if name, ok := kindNames[t]; ok {
-		return name
-	}
-	return fmt.Sprintf("a statement of kind %d", t)
-}
