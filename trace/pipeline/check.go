@@ -118,23 +118,26 @@ func (k *checker) path(where []string, p string) {
 
 // properties checks the rules of properties or members, and that no path contradicts another.
 func (k *checker) properties(here []string, rules map[string]PropertyRule) {
-	paths := map[string]string{} // joined keys → path
+	names := map[string]string{} // name → path
+	paths := map[string]string{} // keys, each ended by a zero byte → path
 	for _, p := range slices.Sorted(maps.Keys(rules)) {
 		keys, err := parsePath(p)
 		if err != nil {
 			k.fault(in(here, p), "path %q: %v", p, err)
 			continue
 		}
-		if other, taken := paths[strings.Join(keys, ".")]; taken {
+		name := strings.Join(keys, ".")
+		if other, taken := names[name]; taken {
 			k.fault(in(here, p), "has the same name as %q in what trackers get", other)
 		}
-		paths[strings.Join(keys, ".")] = p
+		names[name] = p
+		paths[strings.Join(keys, "\x00")+"\x00"] = p
 		k.rule(in(here, p), rules[p])
 	}
-	for p := range paths {
-		for i, c := range p {
-			if whole, taken := paths[p[:i]]; c == '.' && taken {
-				k.fault(in(here, paths[p]), "%q is listed as a whole: list either the object or paths inside it", whole)
+	for _, joined := range slices.Sorted(maps.Keys(paths)) {
+		for i := range len(joined) - 1 {
+			if whole, taken := paths[joined[:i+1]]; taken && joined[i] == 0 {
+				k.fault(in(here, paths[joined]), "%q is listed as a whole: list either the object or paths inside it", whole)
 			}
 		}
 	}

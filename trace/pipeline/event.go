@@ -3,7 +3,8 @@
 // Invariant: everything here is a pure function of the request as journaled (body, headers, query, client address,
 // received-at, position) and of the configuration. There is no clock, no randomness and no I/O, so two equal builds give
 // equal bytes. Every item of a body has exactly one Outcome; an item has an Event if and only if that outcome is Accepted.
-// No byte a client chose is in an Event or an Outcome unless the allowlist names the field and the scrubber has seen it.
+// No text a client chose is in an Event unless the configuration names the field and the scrubber has seen it, nor in an
+// Outcome but the event's name, which has been scrubbed.
 //
 // The way of an item: split → source (write key, origin) → validate → allowlist → scrub → context → Event. What one
 // tracker may see of an Event (selection, consent, names, form of the ids) is Pipeline.View.

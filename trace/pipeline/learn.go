@@ -234,20 +234,25 @@ func (e *seenEvent) sorted() []*seenProperty {
 	return list
 }
 
-// insideOther reports whether a prefix of path is a property too, as where an object is sometimes a string, or another
+// insideOther reports whether a part of path is a property too, as where an object is sometimes a string, or another
 // path has the same name: such paths cannot both be listed, and the outer or first one is.
 func (e *seenEvent) insideOther(path string) bool {
 	for i := range path {
-		if path[i] == '.' && e.properties[path[:i]] != nil && e.properties[path[:i]].count > 0 {
+		if outer := e.properties[path[:i]]; path[i] == '.' && outer != nil && outer.listed() {
 			return true
 		}
 	}
 	for other, p := range e.properties {
-		if other != path && other < path && p.count > 0 && propertyName(other) == propertyName(path) {
+		if other < path && p.listed() && propertyName(other) == propertyName(path) {
 			return true
 		}
 	}
 	return false
+}
+
+func (p *seenProperty) listed() bool {
+	_, why := p.rule()
+	return why == ""
 }
 
 // private are words in names of properties that hold what should be asked about before it is sent anywhere.
@@ -432,8 +437,16 @@ func ruleNode(r PropertyRule) *yaml.Node {
 
 func mappingNode() *yaml.Node { return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"} }
 
+// textNode is a string. What is more than a plain word is quoted: the encoder leaves some texts bare that mean something
+// else when they are read, such as <<.
 func textNode(s string) *yaml.Node {
-	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
+	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
+	for i := range len(s) {
+		if class[s[i]]&isAlnum == 0 && s[i] != '_' && s[i] != '.' && s[i] != '-' {
+			n.Style = yaml.DoubleQuotedStyle
+		}
+	}
+	return n
 }
 
 func listNode(list []string) *yaml.Node {

@@ -103,3 +103,27 @@ func TestLearnWritesOddNames(t *testing.T) {
 		t.Errorf("%d of %d events", len(again.Events), len(names))
 	}
 }
+
+// Whatever rows hold, the file that is proposed is one that can be read, and lets pass what it was made from.
+func FuzzLearn(f *testing.F) {
+	f.Add([]byte(`{"event":"e","properties":{"a":{"b":1},"a.b":2}}`), []byte(`{"event":"e","properties":{"a":1,"a\\.b":[{"c":1}]}}`))
+	f.Add([]byte(`{"event":"\u0000","properties":{"\\":1,".":2,"..":{"":1}}}`), []byte(`{"event":" x ","properties":{"<<":1,"\ud800":2,"\uffff":3}}`))
+	f.Add([]byte(`{"event":"e","properties":{"a":[{"b":{"c":1}}],"n":null}}`), []byte(`{"event":"e","properties":{"a":[{"b":2}],"n":[null]}}`))
+	f.Fuzz(func(t *testing.T, one, two []byte) {
+		p := learn(string(one), string(two))
+		text := p.YAML()
+		if len(p.Config.Events) == 0 {
+			return
+		}
+		c, err := ParseConfig(text)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		if !slices.Equal(c.Canonical(), p.Config.Canonical()) {
+			t.Fatalf("the file is not the configuration\n%s\n%s\n%s", text, c.Canonical(), p.Config.Canonical())
+		}
+		if _, err := New(Options{Config: c, Secret: make([]byte, 16)}); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+	})
+}
