@@ -1,0 +1,39 @@
+# Everything a developer, a user or CI calls. Needs Go, make, g++ (DuckDB) and git; nothing else.
+SHELL := /bin/bash
+TOOL := go tool -modfile=tools/go.mod
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/sparrowhq/sparrow/cmd.version=$(VERSION)
+export CGO_ENABLED := 1
+
+.PHONY: build run test lint bench soak fuzz generate
+
+build: ## bin/sparrow
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sparrow ./cmd/sparrow
+
+run: build ## build, and bring everything up on this machine
+	bin/sparrow up
+
+test: ## every test, with the race detector; skipped ones are listed at the end
+	@mkdir -p bin
+	$(TOOL) gotestsum --format pkgname-and-test-fails --hide-summary output --jsonfile bin/test.json -- -race -timeout 15m ./...
+
+lint: ## formatting, vet, staticcheck, unhandled errors, generated files
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	$(TOOL) errcheck -ignoretests -exclude tools/errcheck.txt ./...
+
+generate: ## protobuf code; needs protoc
+	go build -modfile=tools/go.mod -o bin/protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go
+	find . -name '*.proto' | xargs protoc --plugin=bin/protoc-gen-go --go_out=. --go_opt=paths=source_relative
+
+bench: build ## figures of docs/benchmarks.md
+	go test -run '^$$' -bench . -benchtime 2s ./...
+
+soak: build ## the long forms of the proofs in make test
+	SPARROW_SOAK=1 go test -count=1 -timeout 3h -v -run 'Proof' ./cmd/sparrow
+
+fuzz: ## each decoder for a minute
+	@for p in $$(grep -rl --include='*_test.go' 'func Fuzz' . | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -hoE 'func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | sed 's/func //'); do \
+	    go test -run '^$$' -fuzz "^$$f$$" -fuzztime 60s $$p || exit 1; done; done

@@ -1,0 +1,33 @@
+// Command doubles is a candidate build with one seeded fault: it writes one row in 4,096 twice.
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+
+	"github.com/sparrowhq/sparrow/cmd"
+	"github.com/sparrowhq/sparrow/dispatcher"
+	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
+)
+
+type faulty struct{ warehouse.Appender }
+
+func (f faulty) Append(ctx context.Context, b *warehouse.Batch) (event.Cursor, error) {
+	rows := b.Rows[:0:0]
+	for _, r := range b.Rows {
+		rows = append(rows, r)
+		if strings.HasPrefix(r.EventID[33:], "abc") {
+			rows = append(rows, r)
+		}
+	}
+	b.Rows = rows
+	return f.Appender.Append(ctx, b)
+}
+
+func main() {
+	os.Exit(cmd.Main(cmd.Extension{Dispatcher: func(o *dispatcher.Options) {
+		o.Warehouse = faulty{o.Warehouse}
+	}}))
+}

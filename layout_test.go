@@ -1,0 +1,135 @@
+package sparrow
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/sparrowhq/sparrow/"
+
+// allowed states which of our packages a package may import, each with the reason. Imports follow the data: from the
+// leaves (event, telemetry) through journal and warehouse to the processes, and cmd ties them together.
+var allowed = map[string]map[string]string{
+	"event":      {},
+	"event/body": {},
+	"telemetry":  {},
+	"service":    {"telemetry": "a handler's panic is reported"},
+	"journal": {
+		"event":     "frames and control records are what it keeps",
+		"service":   "durable replacement of small files",
+		"telemetry": "the embedded server's messages and metrics",
+	},
+	"warehouse":          {"event": "rows are keyed by position"},
+	"warehouse/contract": {"event": "", "warehouse": "the suite runs against the interface"},
+	"warehouse/duckdb": {
+		"event":     "positions and the timeline's spans",
+		"warehouse": "it is an engine",
+		"telemetry": "metrics",
+		"service":   "",
+	},
+	"warehouse/served": {
+		"event":     "batches carry positions",
+		"warehouse": "it serves an engine and is one",
+		"service":   "its HTTP face",
+		"telemetry": "",
+	},
+	"mirror": {
+		"event":     "frames",
+		"journal":   "where requests become durable",
+		"service":   "its HTTP face",
+		"telemetry": "",
+	},
+	"mirror/peers": {"event": "its back ends take deliveries"},
+	"dispatcher": {
+		"event":      "frames",
+		"event/body": "decoding and splitting, which trace does the same way",
+		"warehouse":  "where raw rows go",
+		"service":    "its HTTP face",
+		"telemetry":  "",
+	},
+	"trace/pipeline": {
+		"event":      "positions, requests and ids; it is pure, so nothing that logs, counts or stores",
+		"event/body": "a body is split as in the dispatcher, or positions would not agree",
+	},
+	"compare": {
+		"event":     "positions, totals, builds",
+		"warehouse": "it reads both datasets; compare only reads",
+	},
+	"cmd/config":     {"event": "one section for each stack", "service": "secrets are files"},
+	"cmd/builds":     {"event": "builds have ids", "service": "durable replacement of small files"},
+	"cmd/send":       {"event": "eventIds of what was acknowledged", "event/body": "how many events a line holds"},
+	"cmd/supervisor": {"telemetry": "what became of the children"},
+	"cmd/terminal":   {},
+	"trace/sandbox": {
+		"service":                "its HTTP face",
+		"telemetry":              "metrics",
+		"trace/sandbox/record":   "what arrived",
+		"trace/sandbox/scenario": "what goes wrong",
+	},
+	"trace/sandbox/record":   {},
+	"trace/sandbox/scenario": {},
+	"deploy": {
+		"event":     "control records",
+		"compare":   "evidence is judged again under the server's policy",
+		"service":   "its HTTP face",
+		"telemetry": "",
+	},
+}
+
+// free packages tie the others together and may import any of them.
+var free = []string{"cmd", "cmd/sparrow"}
+
+func TestImportsFollowTheData(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	seen := map[string]bool{}
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name, ok := strings.CutPrefix(p.ImportPath, module)
+		if !ok {
+			continue // this folder
+		}
+		seen[name] = true
+		if slices.Contains(free, name) {
+			continue
+		}
+		rules, ok := allowed[name]
+		if !ok {
+			t.Errorf("package %s has no rule here: say what it may import and why", name)
+			continue
+		}
+		for _, imp := range p.Imports {
+			if ours, ok := strings.CutPrefix(imp, module); ok {
+				if _, ok := rules[ours]; !ok {
+					t.Errorf("%s imports %s, which no rule allows", name, ours)
+				}
+			}
+		}
+	}
+	for name, rules := range allowed {
+		if !seen[name] {
+			t.Errorf("the rules name package %s, which does not exist", name)
+		}
+		for imp := range rules {
+			if !seen[imp] {
+				t.Errorf("the rule of %s names package %s, which does not exist", name, imp)
+			}
+		}
+	}
+}
