@@ -138,7 +138,11 @@ func guardVerdict(s State, r compare.Report, p Policy, now time.Time) []Refusal 
 	if v.Journal != s.Journal.ID {
 		refuse(RefuseOther, again, "the verdict is about the journal %s, this is %s", compare.Visible(v.Journal), s.Journal.ID)
 	}
-	if v.Stack != stack || v.Candidate.ID == "" || declared && v.Candidate.ID != since.Candidate.ID || v.Candidate.ID != s.Stacks[stack].Build.ID {
+	otherBuild := v.Candidate.ID != s.Stacks[stack].Build.ID || declared && v.Candidate.ID != since.Candidate.ID || v.Candidate.ID == ""
+	if v.Candidate.ID == "" && v.Outcome != compare.Pass {
+		otherBuild = false // it is about no build, and says so itself
+	}
+	if v.Stack != stack || otherBuild {
 		refuse(RefuseOther, again, "the verdict is about %s on %s, the candidate is %s on %s", compare.BuildName(v.Candidate), compare.Visible(string(v.Stack)), compare.BuildName(s.Stacks[stack].Build), stack)
 	}
 	if v.Generation != head.Generation || v.Head != head.Hash() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"github.com/gorilla/mux"
@@ -130,7 +131,12 @@ func (d *Deploy) postVerdict(w http.ResponseWriter, r *http.Request) {
 		d.problem(w, r, &badRequest{err})
 		return
 	}
-	report, err := d.SubmitEvidence(r.Context(), ev, r.Header.Get(actorHeader))
+	actor, err := url.PathUnescape(r.Header.Get(actorHeader))
+	if err != nil {
+		d.problem(w, r, &badRequest{fmt.Errorf("header %s: %w", actorHeader, err)})
+		return
+	}
+	report, err := d.SubmitEvidence(r.Context(), ev, actor)
 	if err != nil {
 		d.problem(w, r, err)
 		return

@@ -3,7 +3,6 @@ package deploy
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/sparrowhq/sparrow/compare"
 	"github.com/sparrowhq/sparrow/event"
@@ -30,7 +29,7 @@ type Role struct {
 	Sequence uint64              `json:"sequence"` // of the record that gave it
 	Forced   bool                `json:"forced"`   // that record was forced
 	Status   compare.StackStatus `json:"status"`
-	Lag      time.Duration       `json:"lag"` // how long its oldest pending request has waited, nanoseconds
+	Lag      float64             `json:"lagSeconds"` // how long its oldest pending request has waited
 }
 
 // Status returns the overview.
@@ -57,7 +56,7 @@ func (d *Deploy) Status(ctx context.Context) (Overview, error) {
 	}
 	role := func(stack event.Stack) Role {
 		is := s.Stacks[stack]
-		out := Role{Stack: stack, Status: is, Lag: waiting(is, now)}
+		out := Role{Stack: stack, Status: is, Lag: waiting(is, now).Seconds()}
 		for _, x := range s.Timeline.Records() {
 			if x.Kind != event.Candidate {
 				out.Since, out.Sequence, out.Forced = x.At, x.Sequence, x.Forced

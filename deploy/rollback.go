@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/sparrowhq/sparrow/compare"
 	"github.com/sparrowhq/sparrow/event"
 )
+
+// statusTime bounds the look at the stacks, which a rollback can do without: it takes effect in under a second.
+const statusTime = 500 * time.Millisecond
 
 // Rollback makes the stack live again that was live before the last cutover, for the frames to come or from an earlier
 // frame on. It needs neither a verdict nor the warehouse, nor that any stack answers.
@@ -26,7 +30,10 @@ func (d *Deploy) Rollback(ctx context.Context, r Request) (Decision, error) {
 	if _, ok := s.Timeline.Head(); !ok {
 		return Decision{}, errors.New("the control history is empty: the journal is not open yet")
 	}
-	if s.Status, err = d.o.Pipeline.Status(ctx); err != nil {
+	asking, cancel := context.WithTimeout(ctx, statusTime)
+	s.Status, err = d.o.Pipeline.Status(asking)
+	cancel()
+	if err != nil {
 		warnings = append(warnings, fmt.Sprintf("the mirror's status is not known: %v", err))
 	}
 	returning := s.Timeline.Live().Other()

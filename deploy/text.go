@@ -75,7 +75,7 @@ func health(r Role) string {
 	if s.Pending.Requests == 0 {
 		parts = append(parts, "up to date")
 	} else {
-		parts = append(parts, fmt.Sprintf("%d requests behind, the oldest by %s", s.Pending.Requests, r.Lag.Round(time.Second)))
+		parts = append(parts, fmt.Sprintf("%d requests behind, the oldest by %s", s.Pending.Requests, time.Duration(r.Lag*float64(time.Second)).Round(time.Second)))
 	}
 	for _, p := range []struct {
 		n    uint64
