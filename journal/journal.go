@@ -55,7 +55,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	}
 	defer func() {
 		if err != nil {
-			j.Close()
+			err = errors.Join(err, j.Close())
 		}
 	}()
 	if j.metrics, err = newMetrics(o.Telemetry.Registry, j); err != nil {
