@@ -112,7 +112,7 @@ anything else. If it does not become ready, the old one runs again and nothing i
 					return err
 				}
 				if !p.json {
-					fmt.Fprintf(p.Stdout, "%s runs %s now\n", swapped.Stack, compare.BuildName(swapped.Build))
+					tell(p.Stdout, "%s runs %s now\n", swapped.Stack, compare.BuildName(swapped.Build))
 				}
 				if err := awaitBuild(ctx, d, swapped); err != nil {
 					return err
