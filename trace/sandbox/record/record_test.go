@@ -227,7 +227,7 @@ func FuzzLine(f *testing.F) {
 			t.Fatalf("%+v", got)
 		}
 		head, err := readHead(text)
-		if err != nil || !cmp.Equal(got.Events, head.Events) || head.Vendor != got.Vendor || head.Body != nil && len(head.Body) > 0 {
+		if err != nil || !cmp.Equal(got.Events, head.Events) || head.Vendor != got.Vendor || len(head.Body) > 0 {
 			t.Fatalf("counted from %q: %+v %v", text, head, err)
 		}
 		for _, text := range []string{string(body), url, value} {
