@@ -1,0 +1,236 @@
+package mirror
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/sparrowhq/sparrow/journal"
+	"github.com/sparrowhq/sparrow/service"
+	"github.com/sparrowhq/sparrow/telemetry"
+)
+
+// Request ids take 74 random bits each: drawing them in batches spares a system call per request. This switch belongs to
+// the whole process and must be set before any id is made.
+func init() { uuid.EnableRandPool() }
+
+// intake answers clients.
+type intake struct {
+	origins   *origins
+	proxies   proxies
+	headers   []string
+	bodies    bodies
+	scratches sync.Pool
+	sdk       http.Handler // nil: there is none
+	telemetry *telemetry.Telemetry
+	metrics   *intakeMetrics
+
+	// open is what accepted requests go to; nil until the journal is open, and again once it is being closed.
+	open atomic.Pointer[door]
+	// shut says why open is nil.
+	shut atomic.Pointer[refusal]
+}
+
+// door is an open journal's side of the intake.
+type door struct {
+	committer *committer
+	accepting func() error // nil, or why frames are refused now; cheap
+}
+
+func newIntake(o IntakeOptions, sdk http.Handler, t *telemetry.Telemetry, m *intakeMetrics) (*intake, error) {
+	allowed, err := newOrigins(o.Origins, o.Preflight)
+	if err != nil {
+		return nil, err
+	}
+	headers, err := headerList(o.Headers)
+	if err != nil {
+		return nil, err
+	}
+	in := &intake{
+		origins:   allowed,
+		proxies:   o.TrustedProxies,
+		headers:   headers,
+		bodies:    bodies{max: o.MaxBody, budget: o.MaxReading, timeout: o.ReadTimeout, minRate: o.MinRate},
+		scratches: sync.Pool{New: newScratch},
+		sdk:       sdk,
+		telemetry: t,
+		metrics:   m,
+	}
+	in.close("the journal is being opened")
+	return in, nil
+}
+
+// close refuses requests from now on; those already waiting for the committer are answered by it.
+func (in *intake) close(why string) {
+	in.shut.Store(&refusal{http.StatusServiceUnavailable, "closed", why + ": nothing was stored, send the request again later", false})
+	in.open.Store(nil)
+}
+
+// Header values shared by all answers: net/http does not change them.
+var (
+	eventMethods = []string{"POST, OPTIONS"}
+	plainText    = []string{"text/plain"}
+	lengthOfOK   = []string{"2"}
+	ok           = []byte("OK")
+)
+
+// ServeHTTP routes by hand: matching two paths needs no router, and this is the hot path.
+func (in *intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer in.recovered(w, r)
+	switch r.URL.Path {
+	case "/v1/events":
+		switch r.Method {
+		case http.MethodPost:
+			in.origins.answer(w.Header(), r)
+			in.accept(w, r)
+		case http.MethodOptions:
+			in.origins.preflight(w, r)
+			in.metrics.preflights.Inc()
+		default:
+			in.origins.answer(w.Header(), r)
+			w.Header()["Allow"] = eventMethods
+			in.refuse(w, &refusal{http.StatusMethodNotAllowed, "method", "events are sent with POST", false})
+		}
+	case "/sparrow.js":
+		if in.sdk == nil {
+			in.refuse(w, &refusal{http.StatusNotFound, "path", "no script is served here", false})
+			return
+		}
+		in.sdk.ServeHTTP(w, r)
+	default:
+		in.refuse(w, &refusal{http.StatusNotFound, "path", "nothing is here: events are sent to POST /v1/events", false})
+	}
+}
+
+// accept makes one request durable and answers it.
+func (in *intake) accept(w http.ResponseWriter, r *http.Request) {
+	if len(r.TransferEncoding) > 0 {
+		// Whatever a proxy in front believes about this body's length, nothing after it is read as a request.
+		w.Header().Set("Connection", "close")
+	}
+	door := in.open.Load()
+	if door == nil {
+		in.refuse(w, in.shut.Load())
+		return
+	}
+	if err := door.accepting(); err != nil {
+		in.refuse(w, refuseBefore(err))
+		return
+	}
+	b, id, refused := in.enqueue(door.committer, w, r)
+	if refused != nil {
+		in.refuse(w, refused)
+		return
+	}
+	// A client that has gone is not waited for less: its request is in the batch.
+	<-b.done
+	if b.err != nil {
+		in.refuse(w, refuseAfter(b.err))
+		return
+	}
+	h := w.Header()
+	h["Sparrow-Request-Id"] = []string{id.String()}
+	h["Content-Type"] = plainText
+	h["Content-Length"] = lengthOfOK
+	w.Write(ok)
+	in.metrics.accepted.Inc()
+}
+
+// enqueue reads the request and hands it to the committer.
+func (in *intake) enqueue(c *committer, w http.ResponseWriter, r *http.Request) (*batch, uuid.UUID, *refusal) {
+	s := in.scratches.Get().(*scratch)
+	defer in.scratches.Put(s)
+	got, refused := in.bodies.read(w, r, s.body[:])
+	defer in.bodies.release(&got)
+	if refused != nil {
+		return nil, uuid.Nil, refused
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, uuid.Nil, &refusal{http.StatusServiceUnavailable, "id", "no request id can be made: nothing was stored, send the request again later", false}
+	}
+	s.text = s.text[:0]
+	s.id = id
+	s.request.ReceivedAt = time.Now().UnixMicro()
+	s.request.Method = post
+	s.request.Path = s.copied(r.URL.EscapedPath())
+	s.request.Query = s.copied(r.URL.RawQuery)
+	s.takeHeaders(in.headers, r.Header)
+	s.request.Body = got.data
+	if a := in.proxies.client(r.RemoteAddr, r.Header); a.IsValid() {
+		n := len(s.text)
+		s.text = a.AppendTo(s.text)
+		s.request.Client = s.text[n:]
+	} else {
+		s.request.Client = nil
+	}
+	b, err := c.add(&s.request, id)
+	s.request.Body = nil
+	switch {
+	case errors.Is(err, errQueueFull):
+		return nil, id, &refusal{http.StatusServiceUnavailable, "queue", "more requests arrive than can be stored: nothing was stored, send the request again later", false}
+	case err != nil:
+		return nil, id, in.shut.Load()
+	}
+	in.metrics.bytes.Add(float64(len(got.data)))
+	return b, id, nil
+}
+
+var post = []byte(http.MethodPost)
+
+// What clients are told when the journal refuses: whether to come back, and whether the request may have been stored.
+// What is wrong with the disk is for operators, at /readyz and in the log.
+var (
+	refuseFull        = &refusal{http.StatusServiceUnavailable, "full", "the journal is full: nothing was stored, send the request again later", false}
+	refuseUnavailable = &refusal{http.StatusServiceUnavailable, "unavailable", "the journal cannot be written at the moment: nothing was stored, send the request again later", false}
+	refuseUnknown     = &refusal{http.StatusServiceUnavailable, "unknown", "the journal did not confirm the request: whether it was stored is not known, send it again later", false}
+)
+
+// refuseBefore is the answer when the journal was not asked to store the request.
+func refuseBefore(err error) *refusal {
+	if errors.Is(err, journal.ErrFull) {
+		return refuseFull
+	}
+	return refuseUnavailable
+}
+
+// refuseAfter is the answer when it was, and failed.
+func refuseAfter(err error) *refusal {
+	if errors.Is(err, journal.ErrFull) {
+		return refuseFull
+	}
+	return refuseUnknown
+}
+
+// refuse answers with a problem.
+func (in *intake) refuse(w http.ResponseWriter, why *refusal) {
+	h := w.Header()
+	if why.close {
+		h.Set("Connection", "close")
+	}
+	if why.status == http.StatusServiceUnavailable && why.reason != "queue" && why.reason != "reading" {
+		h["Retry-After"] = retryLater
+	}
+	in.metrics.refused(why)
+	service.Problem(w, why.status, why.detail)
+}
+
+var retryLater = retryAfter(2)
+
+// recovered answers a panic with 500 and reports it.
+func (in *intake) recovered(w http.ResponseWriter, r *http.Request) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if err, isError := v.(error); isError && errors.Is(err, http.ErrAbortHandler) {
+		panic(v)
+	}
+	in.telemetry.Panic(fmt.Sprintf("%T in the intake: %v", v, v))
+	in.refuse(w, &refusal{http.StatusInternalServerError, "panic", "the mirror met a bug while handling this request; it is reported", true})
+}

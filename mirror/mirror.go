@@ -1,0 +1,266 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/journal"
+	"github.com/sparrowhq/sparrow/service"
+)
+
+// Mirror is one mirror process. Its methods may be called from any goroutine while Run runs.
+type Mirror struct {
+	o      Options
+	intake *intake
+	feeds  *feedVectors
+	stacks map[event.Stack]*stack
+
+	listening atomic.Pointer[limited] // the clients' listener; nil before Run
+	state     atomic.Pointer[opened]  // nil: the journal is not open
+	waiting   atomic.Pointer[error]   // why not
+}
+
+// opened is what exists while the journal is open.
+type opened struct {
+	journal   *journal.Journal
+	timelines *timelines
+	ledger    *ledger
+	committer *committer
+	feeds     map[event.Stack]*feed
+	retention *retention
+}
+
+// errClosed is the answer of everything that needs the journal before it is open.
+var errClosed = errors.New("the journal is being opened")
+
+// New returns a mirror that has not begun yet.
+func New(o Options) (*Mirror, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	m := &Mirror{o: o, stacks: map[event.Stack]*stack{
+		event.Green: newStack(event.Green, o.Green, o.Secret),
+		event.Blue:  newStack(event.Blue, o.Blue, o.Secret),
+	}}
+	if m.intake, err = newIntake(o.Intake, o.SDK, o.Telemetry, newIntakeMetrics(o.Telemetry.Registry)); err != nil {
+		return nil, err
+	}
+	m.feeds = newFeedVectors(o.Telemetry.Registry)
+	if m.o.Journal.FirstFrame == nil {
+		m.o.Journal.FirstFrame = m.firstFrame
+	}
+	m.wait(errClosed)
+	o.Telemetry.Registry.MustRegister(newStatusCollector(m))
+	return m, nil
+}
+
+func (m *Mirror) wait(why error) { m.waiting.Store(&why) }
+
+// opened returns what exists while the journal is open, or why it is not.
+func (m *Mirror) opened() (*opened, error) {
+	if o := m.state.Load(); o != nil {
+		return o, nil
+	}
+	return nil, *m.waiting.Load()
+}
+
+// Run answers clients and operators until ctx ends, and feeds both stacks. Then it stops in order: it takes no more
+// requests, answers those it has, ends the feeds, saves, closes; each step within Options.Grace. It closes both listeners.
+func (m *Mirror) Run(ctx context.Context, clients, admin net.Listener) error {
+	limit := &limited{Listener: clients, max: int64(m.o.Intake.MaxConnections), refused: func() {
+		m.intake.metrics.requests.WithLabelValues("503", "connections").Inc()
+	}}
+	m.listening.Store(limit)
+	server := &http.Server{
+		Handler:        m.intake,
+		ReadTimeout:    m.o.Intake.ReadTimeout, // of headers too; bodies are given more as they grow
+		WriteTimeout:   2 * time.Minute,
+		IdleTimeout:    m.o.Intake.IdleTimeout,
+		MaxHeaderBytes: m.o.Intake.MaxHeader,
+		ErrorLog:       log.New(io.Discard, "", 0), // it tells of clients, and quotes them
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	operators, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAdmin()
+	var serving sync.WaitGroup
+	var adminErr error
+	serving.Go(func() {
+		adminErr = service.Serve(operators, m.o.Telemetry, admin, m.adminHandler(), m.o.Grace)
+		stop(errStopping)
+	})
+	var clientsErr error
+	intakeDown := make(chan struct{})
+	serving.Go(func() {
+		defer close(intakeDown)
+		clientsErr = service.Run(ctx, server, limit, m.o.Grace)
+		stop(errStopping)
+	})
+	openErr := m.serve(ctx, intakeDown)
+	stop(errStopping)
+	<-intakeDown
+	stopAdmin()
+	serving.Wait()
+	return errors.Join(openErr, clientsErr, adminErr)
+}
+
+// serve opens the journal, runs everything behind the intake until ctx ends, and takes it down again.
+func (m *Mirror) serve(ctx context.Context, intakeDown <-chan struct{}) error {
+	o, err := m.open(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop before it was open
+		}
+		m.wait(err)
+		return err
+	}
+	// Three generations of contexts: background work ends first, calls to the stacks may end a little later.
+	work, endWork := context.WithCancel(context.WithoutCancel(ctx))
+	calls, endCalls := context.WithCancel(context.WithoutCancel(ctx))
+	defer endWork()
+	defer endCalls()
+	var background sync.WaitGroup
+	go o.committer.run() // ends with close
+	background.Go(func() { o.ledger.run(work) })
+	background.Go(func() { o.retention.run(work) })
+	for _, f := range o.feeds {
+		background.Go(func() {
+			saving, endSaving := context.WithCancel(context.WithoutCancel(work))
+			var saver sync.WaitGroup
+			saver.Go(func() { f.saveLoop(saving) })
+			f.run(work, calls)
+			endSaving() // only now: it saves a last time
+			saver.Wait()
+		})
+	}
+	m.state.Store(o)
+	m.intake.open.Store(&door{committer: o.committer, accepting: o.journal.Accepting})
+	m.o.Telemetry.Log.Info("accepting requests", "journal", o.journal.ID())
+
+	<-ctx.Done()
+	m.intake.close("the mirror is stopping")
+	<-intakeDown // whoever was being answered is answered
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.o.Grace)
+	defer cancel()
+	err = o.committer.close(grace)
+	m.farewell(grace, o)
+	endWork()
+	late := time.AfterFunc(m.o.Grace, endCalls)
+	background.Wait()
+	late.Stop()
+	m.wait(errStopping)
+	m.state.Store(nil)
+	return errors.Join(err, o.journal.Close())
+}
+
+// farewell says what is left for next time.
+func (m *Mirror) farewell(ctx context.Context, o *opened) {
+	for name, f := range o.feeds {
+		if e, _, c, err := o.equation(ctx, f); err == nil {
+			m.o.Telemetry.Log.Info("stopping", "stack", name, "cursor", c.String(), "pending", e.Pending, "delivered", e.Delivered, "dead", e.Dead, "expired", e.Expired)
+		}
+	}
+}
+
+// open opens the journal and everything that is restored from it.
+func (m *Mirror) open(ctx context.Context) (_ *opened, err error) {
+	j, err := journal.Open(ctx, m.o.Journal)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			j.Close()
+		}
+	}()
+	o := &opened{journal: j, timelines: newTimelines(j), feeds: map[event.Stack]*feed{}}
+	if err := o.timelines.refresh(ctx); err != nil {
+		return nil, err
+	}
+	t, _ := o.timelines.current()
+	if len(t.Records()) == 0 {
+		return nil, fmt.Errorf("journal %s has no control record: it is damaged; restore its folder", j.ID())
+	}
+	birth := t.Records()[0].Sequence
+	if o.ledger, err = openLedger(ctx, j, o.timelines, m.o.Telemetry, birth); err != nil {
+		return nil, err
+	}
+	for name, s := range m.stacks {
+		a, err := openAccount(ctx, j, name)
+		if err != nil {
+			return nil, err
+		}
+		o.feeds[name] = &feed{
+			stack: s, journal: j, birth: birth, timelines: o.timelines, ledger: o.ledger, account: a, o: m.o.Feed,
+			metrics: m.feeds.of(name), telemetry: m.o.Telemetry, expiries: make(chan expiryRequest), dirty: make(chan struct{}, 1),
+		}
+	}
+	o.retention = &retention{journal: j, ledger: o.ledger, timelines: o.timelines, feeds: o.feeds, o: m.o.Retention, telemetry: m.o.Telemetry}
+	health := &publishing{telemetry: m.o.Telemetry, metrics: m.intake.metrics}
+	o.committer = newCommitter(j, m.o.Intake, health.done)
+	return o, nil
+}
+
+// firstFrame says where a new journal may begin: above every frame that a stack already has, or positions would be used
+// twice. It asks until both stacks have answered.
+func (m *Mirror) firstFrame(ctx context.Context) (uint64, error) {
+	first := uint64(1)
+	for _, name := range event.Stacks() {
+		for {
+			call, cancel := context.WithTimeout(ctx, probeTimeout)
+			c, err := m.stacks[name].cursors(call)
+			cancel()
+			if err == nil {
+				for _, j := range c.Journals {
+					first = max(first, j.Highest+1)
+				}
+				for _, at := range c.Stages {
+					first = max(first, at.Frame)
+				}
+				break
+			}
+			m.wait(fmt.Errorf("this is a new journal, and where it may begin is not known until stack %s says which frames it has (or journal.first_frame is set): %w", name, err))
+			retry := time.NewTimer(250 * time.Millisecond)
+			select {
+			case <-retry.C:
+			case <-ctx.Done():
+				retry.Stop()
+				return 0, ctx.Err()
+			}
+		}
+	}
+	if first > 1 {
+		m.o.Telemetry.Log.Warn("a new journal begins above the frames that the stacks already have", "first", first)
+	}
+	return first, nil
+}
+
+// ready returns why the mirror should get no traffic. A stack that is down is no reason: its requests wait in the
+// journal. A live stack that cannot be fed from the start is one, since that is how a wrong configuration shows.
+func (m *Mirror) ready() []error {
+	o, err := m.opened()
+	if err != nil {
+		return []error{err}
+	}
+	var why []error
+	if err := o.journal.Accepting(); err != nil {
+		why = append(why, err)
+	}
+	t, _ := o.timelines.current()
+	if f := o.feeds[t.Live()]; f != nil {
+		if v := f.seen(); v.blocked && !v.synced {
+			why = append(why, fmt.Errorf("stack %s, which is live, cannot be fed: %s", f.stack.name, v.problem))
+		}
+	}
+	return why
+}
