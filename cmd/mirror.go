@@ -7,6 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sparrowhq/sparrow/cmd/config"
+	"github.com/sparrowhq/sparrow/compare"
+	"github.com/sparrowhq/sparrow/deploy"
 	"github.com/sparrowhq/sparrow/journal"
 	"github.com/sparrowhq/sparrow/mirror"
 	"github.com/sparrowhq/sparrow/service"
@@ -26,10 +29,17 @@ func runMirror(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	pipeline := &decided{}
+	d, err := deploy.New(deploy.Options{Pipeline: pipeline, Verdicts: pipeline, Policy: deployPolicy(p.config), Telemetry: p.telemetry})
+	if err != nil {
+		return err
+	}
+	o.Admin = d.Mount
 	m, err := mirror.New(o)
 	if err != nil {
 		return err
 	}
+	pipeline.mirror = m // before Run, which is what answers operators
 	clients, err := p.in.Listen("clients", p.config.Clients.Listen)
 	if err != nil {
 		return err
@@ -89,6 +99,16 @@ func mirrorOptions(p *process) (mirror.Options, error) {
 		Telemetry:  p.telemetry,
 	}
 	return o, nil
+}
+
+func deployPolicy(c config.Config) deploy.Policy {
+	return deploy.Policy{
+		Compare: compare.Policy{MinEvents: c.Compare.MinEvents, Required: c.Compare.Required, Confidence: c.Compare.Confidence},
+		MaxAge:  time.Duration(c.Deploy.MaxAge),
+		MaxTail: time.Duration(c.Deploy.MaxTail),
+		MaxLag:  time.Duration(c.Deploy.MaxLag),
+		Skip:    c.Deploy.Skip,
+	}
 }
 
 func journalOptions(p *process) journal.Options {

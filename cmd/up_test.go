@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sparrowhq/sparrow/deploy"
 	"github.com/sparrowhq/sparrow/event"
 )
 
@@ -388,17 +389,13 @@ func TestCandidateBinary(t *testing.T) {
 // stackBuilds returns the id of the build that each stack runs, as the mirror has it.
 func (r *running) stackBuilds() map[event.Stack]string {
 	r.t.Helper()
-	var st struct {
-		Stacks map[event.Stack]struct {
-			Build event.Build `json:"build"`
-		} `json:"stacks"`
-	}
-	if err := json.Unmarshal([]byte(r.must("deploy", "status", "--json")), &st); err != nil {
+	var o struct{ Live, Candidate deploy.Role }
+	if err := json.Unmarshal([]byte(r.must("deploy", "status", "--json")), &o); err != nil {
 		r.t.Fatal(err)
 	}
 	ids := map[event.Stack]string{}
-	for name, s := range st.Stacks {
-		ids[name] = s.Build.ID
+	for _, role := range []deploy.Role{o.Live, o.Candidate} {
+		ids[role.Stack] = role.Status.Build.ID
 	}
 	return ids
 }

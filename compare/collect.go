@@ -108,7 +108,7 @@ func Collect(ctx context.Context, s Sources, o Options) (*Evidence, error) {
 func (ev *Evidence) identify(st state) {
 	head, _ := st.timeline.Head()
 	ev.Journal, ev.Generation, ev.Head = st.Journal.ID, head.Generation, head.Hash()
-	if since, declared := st.begun(); declared {
+	if since, declared := Declared(st.timeline); declared {
 		ev.Declared = Declaration{Build: since.Candidate, Sequence: since.Sequence}
 	}
 }

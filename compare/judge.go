@@ -115,11 +115,11 @@ func (j *judge) builds() {
 	}
 	seen := k.Builds[0].ID
 	if d := j.ev.Declared.Build; d.ID != "" && d.ID != seen {
-		j.because(CodeBuild, "the rows are of build %s, the declared candidate is %s", ShortBuild(seen), buildName(d))
+		j.because(CodeBuild, "the rows are of build %s, the declared candidate is %s", ShortBuild(seen), BuildName(d))
 		j.await("declare what runs with sparrow deploy candidate, or start the declared build on %s", k.Stack)
 	}
 	if k.Build.ID != "" && k.Build.ID != seen {
-		j.because(CodeBuild, "the rows are of build %s, %s now runs %s", ShortBuild(seen), k.Stack, buildName(k.Build))
+		j.because(CodeBuild, "the rows are of build %s, %s now runs %s", ShortBuild(seen), k.Stack, BuildName(k.Build))
 		j.await("declare what runs with sparrow deploy candidate, and let it see traffic")
 	}
 	j.v.Candidate = named(seen, k.Build, j.ev.Declared.Build)

@@ -68,6 +68,12 @@ func (c *collector) fit(ctx context.Context) (Ledger, error) {
 	return Ledger{}, c.mirrorError(ctx, errors.New("its ledger cannot count the window, however it is cut"))
 }
 
+// Within sums up the stack's holes within w.
+func (l StackLedger) Within(w Window) Holes {
+	h, _ := l.locate(w)
+	return h
+}
+
 // locate returns the stack's holes within w, in order and disjoint, and their summary.
 func (l StackLedger) locate(w Window) (Holes, []Hole) {
 	all := slices.Clone(l.Holes)

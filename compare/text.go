@@ -109,7 +109,7 @@ func (r Report) about() string {
 		if !s.Reachable {
 			state = ", unreachable"
 		}
-		line(s.role, "%-5s %s, %s, %s%s", s.Stack, buildName(s.Build), count(s.Rows, "row"), requests(s.Requests), state)
+		line(s.role, "%-5s %s, %s, %s%s", s.Stack, BuildName(s.Build), count(s.Rows, "row"), requests(s.Requests), state)
 	}
 	if ev.Ledger.Complete {
 		line("ledger", "%s accepted", requests(ev.Ledger.Requests))

@@ -71,13 +71,11 @@ func (s state) roles() (live, candidate event.Stack) {
 	return s.timeline.Live(), s.timeline.Live().Other()
 }
 
-// begun returns the record at which the present comparison begins: the one that declared the candidate, or, if none is
-// declared, the last that decided roles.
-func (s state) begun() (since event.Record, declared bool) {
-	for _, r := range s.timeline.Records() {
-		since, declared = r, r.Kind == event.Candidate && r.Candidate.ID != ""
-	}
-	return since, declared
+// Declared returns the record at which the present comparison begins: the one that declared the candidate, or, if none
+// is declared, the last that decided roles.
+func Declared(t event.Timeline) (since event.Record, declared bool) {
+	since, _ = t.Head()
+	return since, since.Kind == event.Candidate && since.Candidate.ID != ""
 }
 
 // lastFrame is the last sequence that is not a control record: cursors need not move past a record that nothing follows.
@@ -92,7 +90,7 @@ func (s state) lastFrame() uint64 {
 
 // resolve turns what was asked for into frames.
 func (spec WindowSpec) resolve(ctx context.Context, s state, p Pipeline, now time.Time) (Window, error) {
-	since, declared := s.begun()
+	since, declared := Declared(s.timeline)
 	begin, end := since.Sequence+1, s.lastFrame()
 	what := "the candidate was declared"
 	if !declared {

@@ -48,7 +48,8 @@ func ShortBuild(id string) string {
 	return Visible(id)
 }
 
-func buildName(b event.Build) string {
+// BuildName is a build as people are shown it.
+func BuildName(b event.Build) string {
 	if b.Version == "" {
 		return ShortBuild(b.ID)
 	}
@@ -115,11 +116,15 @@ func such(examples []Example) string {
 	return "; such as " + strings.Join(ids, ", ")
 }
 
-// inFrames names the first ranges.
 func inFrames(spans []event.Span) string {
 	if len(spans) == 0 {
 		return ""
 	}
+	return " in " + Frames(spans)
+}
+
+// Frames names the first ranges of a list.
+func Frames(spans []event.Span) string {
 	var parts []string
 	for _, s := range spans[:min(3, len(spans))] {
 		if s.First == s.Last {
@@ -131,9 +136,9 @@ func inFrames(spans []event.Span) string {
 	if more := len(spans) - len(parts); more > 0 {
 		parts = append(parts, fmt.Sprintf("%d more", more))
 	}
-	noun := " in frames "
+	noun := "frames "
 	if len(spans) == 1 && spans[0].First == spans[0].Last {
-		noun = " in frame "
+		noun = "frame "
 	}
 	return noun + strings.Join(parts, ", ")
 }

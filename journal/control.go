@@ -23,7 +23,7 @@ const controlRoom = 256 << 10
 // It works while frames are refused. On a disk without any space left it gives up some of the ballast, and if the
 // embedded server has stopped writing it is restarted first.
 func (j *Journal) AppendControl(ctx context.Context, c event.Control) (event.Record, error) {
-	const attempts = 4
+	const attempts = 8
 	var failed error
 	for attempt := range attempts {
 		e, _, err := j.engine()

@@ -204,7 +204,9 @@ func (r *Reader) tail(ctx context.Context) ([]Entry, error) {
 		return nil, err // something is there, and the pull brings it
 	}
 	if _, err = e.nextFor(ctx, mainStream, ">", r.p.next); !missing(err) {
-		return nil, err // the same, which the consumer has not noticed yet
+		// The consumer takes for delivered what did not arrive, or has not noticed it yet.
+		r.p.drop()
+		return nil, err
 	}
 	entries, err := r.gap(ctx, r.p.next, last)
 	if err == nil {

@@ -309,6 +309,11 @@ func TestFlips(t *testing.T) {
 		}
 		live = live.Other()
 		r := b.control(kind, live, from)
+		if flip%3 == 0 { // as another mirror would: only the stream tells of it
+			if _, err := b.mirror.state.Load().journal.AppendControl(t.Context(), event.Control{Generation: r.Generation + 1, Kind: event.Candidate, Live: live, At: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if flip == 2 {
 			past = r.Sequence
 		}
@@ -325,7 +330,7 @@ func TestFlips(t *testing.T) {
 		}
 	}
 	for _, s := range []*rig{b.green, b.blue} {
-		s.until("all 13 control records", func() bool { return len(s.controls) == 13 })
+		s.until("all 17 control records", func() bool { return len(s.controls) == 17 })
 	}
 }
 

@@ -25,6 +25,8 @@ type Config struct {
 	Journal    Journal   `yaml:"journal"`
 	Stacks     Stacks    `yaml:"stacks"`
 	Warehouse  Warehouse `yaml:"warehouse"`
+	Compare    Compare   `yaml:"compare"`
+	Deploy     Deploy    `yaml:"deploy"`
 	Telemetry  Telemetry `yaml:"telemetry"`
 }
 
@@ -123,6 +125,21 @@ type Queries struct {
 	MaxWait    Duration `yaml:"max_wait"`
 }
 
+// Compare is what a PASS takes. The mirror applies it, whatever `sparrow compare` was told.
+type Compare struct {
+	MinEvents  uint64   `yaml:"min_events"`
+	Required   []string `yaml:"required"`
+	Confidence float64  `yaml:"confidence"`
+}
+
+// Deploy is what a cutover takes beside a PASS.
+type Deploy struct {
+	MaxAge  Duration `yaml:"max_age"`
+	MaxTail Duration `yaml:"max_tail"`
+	MaxLag  Duration `yaml:"max_lag"`
+	Skip    uint64   `yaml:"skip"`
+}
+
 // Telemetry is how processes speak about themselves.
 type Telemetry struct {
 	Format      string `yaml:"format"`
@@ -184,6 +201,13 @@ func Default() Config {
 				Limit:      100_000,
 				MaxWait:    Duration(time.Minute),
 			},
+		},
+		Compare: Compare{MinEvents: 1, Confidence: 0.95},
+		Deploy: Deploy{
+			MaxAge:  Duration(24 * time.Hour),
+			MaxTail: Duration(time.Hour),
+			MaxLag:  Duration(30 * time.Second),
+			Skip:    1024,
 		},
 		Telemetry: Telemetry{Format: "text", Level: "info", Environment: "production"},
 	}

@@ -159,6 +159,8 @@ func TestMistakesAreErrors(t *testing.T) {
 		"zero":             {file: "feeds: {attempts: 0}\n", want: []string{"feeds.attempts", "must not be 0"}},
 		"negative":         {file: "feeds: {attempts: -1}\n", want: []string{"feeds.attempts", "is negative"}},
 		"protocol":         {file: "stacks: {blue: {protocol: carrier pigeon}}\n", want: []string{"stacks.blue.protocol", "want one of frames"}},
+		"proof of nothing": {file: "compare: {min_events: 0, confidence: 1}\n", want: []string{"compare.min_events", "compare.confidence"}},
+		"pressure":         {environ: []string{"SPARROW_JOURNAL_PRESSURE=NaN"}, want: []string{"journal.pressure"}},
 		"several at once":  {file: "admin: {listen: x}\nwarehouse: {engine: sqlite}\n", want: []string{"admin.listen", "warehouse.engine"}},
 		"file not there":   {file: "-", want: []string{"no such file"}},
 		"data of no name":  {environ: []string{"SPARROW_DATA="}, want: []string{"setting data (SPARROW_DATA): is empty"}},

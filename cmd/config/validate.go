@@ -57,6 +57,18 @@ func (c *Config) Validate() error {
 	oneOf("warehouse.engine", c.Warehouse.Engine, "duckdb")
 	base("warehouse.url", c.Warehouse.URL)
 	listen("warehouse.listen", c.Warehouse.Listen, true)
+	if c.Compare.MinEvents == 0 {
+		bad("compare.min_events", "must not be 0: a comparison of nothing proves nothing")
+	}
+	if x := c.Compare.Confidence; !(x > 0 && x < 1) {
+		bad("compare.confidence", "%v: want a number between 0 and 1", x)
+	}
+	if x := c.Journal.Pressure; !(x > 0 && x <= 0.9) {
+		bad("journal.pressure", "%v: want a number above 0 and at most 0.9, so that it sets in before requests are refused at 0.95", x)
+	}
+	if c.Deploy.Skip == 0 {
+		bad("deploy.skip", "must not be 0")
+	}
 	oneOf("telemetry.format", c.Telemetry.Format, "text", "json")
 	if _, err := c.Telemetry.SlogLevel(); err != nil {
 		bad("telemetry.level", "%v", err)

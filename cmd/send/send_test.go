@@ -24,7 +24,9 @@ import (
 
 // mirror is an HTTP server that accepts what a mirror accepts, as answer says, and remembers what it accepted.
 type mirror struct {
-	answer func(n int, body string) int // for the n-th request, from 0: a status, or 0 to break the connection off
+	// answer says how the n-th request, from 0, is answered: a status, 0 to break off before it, or -1 to break off within
+	// the body of a 200.
+	answer func(n int, body string) int
 
 	mu       sync.Mutex
 	n        int
@@ -63,6 +65,12 @@ func (m *mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	m.mu.Unlock()
 	switch status {
+	case -1:
+		w.Header().Set("Sparrow-Request-Id", id)
+		w.Header().Set("Content-Length", "2")
+		io.WriteString(w, "O")
+		http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
 	case 0:
 		panic(http.ErrAbortHandler)
 	case http.StatusOK:
@@ -173,6 +181,8 @@ func TestListsExactlyWhatWasAcknowledged(t *testing.T) {
 			switch {
 			case n%3 == 1:
 				return 0
+			case n%11 == 1:
+				return -1
 			case n%5 == 1:
 				return http.StatusServiceUnavailable
 			case n%7 == 1:

@@ -106,15 +106,17 @@ func Bar(done, size int64, width int) string {
 	return fmt.Sprintf("%s%s %3.0f %%", strings.Repeat("█", full), strings.Repeat("░", width-full), math.Floor(part*100))
 }
 
-// Elapsed writes d with as much detail as a person wants: 950ms, 12.3s, 4m05s, 3h12m, 5d2h.
+// Elapsed writes d with as much detail as a person wants: 950ms, 2.3s, 12s, 4m05s, 3h12m, 5d2h.
 func Elapsed(d time.Duration) string {
 	switch {
 	case d < 0:
 		return "0s"
 	case d < time.Second:
 		return d.Round(time.Millisecond).String()
-	case d < time.Minute:
+	case d < 10*time.Second:
 		return fmt.Sprintf("%.1fs", d.Seconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
 	case d < time.Hour:
 		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
 	case d < 24*time.Hour:

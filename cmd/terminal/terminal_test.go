@@ -122,7 +122,7 @@ func TestNumbers(t *testing.T) {
 	for got, want := range map[string]string{
 		Count(0): "0", Count(999): "999", Count(1000): "1,000", Count(uint64(1234567)): "1,234,567", Count(-1234): "-1,234",
 		Bytes(0): "0 B", Bytes(1023): "1023 B", Bytes(1536): "1.5 KiB", Bytes(int64(20) << 30): "20.0 GiB",
-		Elapsed(950 * time.Millisecond): "950ms", Elapsed(12340 * time.Millisecond): "12.3s", Elapsed(245 * time.Second): "4m05s",
+		Elapsed(950 * time.Millisecond): "950ms", Elapsed(2340 * time.Millisecond): "2.3s", Elapsed(12340 * time.Millisecond): "12s", Elapsed(245 * time.Second): "4m05s",
 		Elapsed(192 * time.Minute): "3h12m", Elapsed(122 * time.Hour): "5d2h",
 	} {
 		if got != want {

@@ -48,5 +48,5 @@ func exemptThread() {
 // come before queries. The thread ends with the goroutine. Threads that it starts inherit this.
 func yieldThread() {
 	runtime.LockOSThread()
-	syscall.Setpriority(syscall.PRIO_PROCESS, syscall.Gettid(), 10) // at worst queries are not yielding
+	syscall.Setpriority(syscall.PRIO_PROCESS, syscall.Gettid(), 5) // at worst queries are not yielding
 }

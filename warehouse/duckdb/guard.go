@@ -36,45 +36,35 @@ func setOf(names ...string) map[string]bool {
 	return m
 }
 
-// readOnly prepares sql if it is a single statement that only reads, and tells its columns. Columns of types that
-// answers cannot carry are cast to text by the statement itself.
-func (c *conn) readOnly(sql string) (*statement, []warehouse.Column, error) {
+// readOnly prepares sql if it is a single statement that only reads.
+func (c *conn) readOnly(sql string) (*statement, error) {
 	if len(sql) > maxStatement {
-		return nil, nil, fmt.Errorf("the statement has %d bytes, the most is %d: pass long values as parameters", len(sql), maxStatement)
+		return nil, fmt.Errorf("the statement has %d bytes, the most is %d: pass long values as parameters", len(sql), maxStatement)
 	}
 	if i := strings.IndexByte(sql, 0); i >= 0 {
-		return nil, nil, fmt.Errorf("the statement has a NUL byte at offset %d", i)
+		return nil, fmt.Errorf("the statement has a NUL byte at offset %d", i)
 	}
 	if err := c.single(sql); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	explained := explain.ReplaceAllString(sql, "")
 	if explained != sql {
 		if err := c.single(explained); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	if err := c.inspect(explained); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	s, err := c.prepare(sql)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	columns, casts := s.describe()
-	if s.kind == native.StatementTypeExplain {
-		return s, columns, nil
-	}
-	if s.kind != native.StatementTypeSelect {
+	if s.kind != native.StatementTypeSelect && s.kind != native.StatementTypeExplain {
 		s.close()
-		return nil, nil, notSelect(sql)
+		return nil, notSelect(sql)
 	}
-	if len(casts) == 0 {
-		return s, columns, nil
-	}
-	s.close()
-	s, err = c.prepare(recast(sql, columns, casts))
-	return s, columns, err
+	return s, nil
 }
 
 // explain is what may stand before a statement that is to be explained. EXPLAIN ANALYZE runs its statement, so that one

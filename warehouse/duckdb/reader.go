@@ -115,18 +115,11 @@ func (r *reader) answer(c *conn) error {
 	if err := c.exec("BEGIN TRANSACTION READ ONLY"); err != nil {
 		return err
 	}
-	s, columns, err := c.readOnly(r.query.SQL)
+	columns, s, a, err := c.ask(r.query.SQL, r.query.Args)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if err := s.bind(r.query.Args); err != nil {
-		return err
-	}
-	a, err := s.stream()
-	if err != nil {
-		return err
-	}
 	defer a.close()
 	r.columns = columns
 	close(r.opened)
