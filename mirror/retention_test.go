@@ -149,7 +149,24 @@ func TestCandidateExpiresUnderPressure(t *testing.T) {
 		t.Errorf("%d expired for green, which is live", n)
 	}
 
-	// It is durable, and a stack that comes back is told.
+	// It is durable before anything is trimmed.
+	j := b.mirror.state.Load().journal
+	bounds, err := j.Bounds(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := j.GetState(t.Context(), "feed.blue")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var saved account
+	if err := saved.decode(data); err != nil {
+		t.Fatal(err)
+	}
+	if c := saved.skip(saved.at()); c.Frame < bounds.First {
+		t.Errorf("the journal begins at %d, but after a crash now nobody would know that frames below %d are given up", bounds.First, c.Frame)
+	}
+	// A stack that comes back is told, also by the next mirror.
 	b.stop()
 	b.start()
 	if n := b.mirrorExpired(event.Blue); n < expired {
