@@ -41,6 +41,7 @@ type feed struct {
 	gaps      int       // in a row, without a delivery in between
 	said      string    // what was last logged of the stack
 	due       time.Time // when a candidate that catches up may have its next delivery
+	gather    time.Time // until when requests are left to gather
 
 	expiries chan expiryRequest // sent by retention; run answers each
 	dirty    chan struct{}      // holds a token when the account changed; sent by run
@@ -123,6 +124,11 @@ func (f *feed) step(ctx context.Context) error {
 	}
 	d := f.next()
 	if d.from == d.to && len(d.controls) == 0 {
+		if wait := time.Until(f.gather); wait > 0 {
+			f.rest(ctx, wait, false)
+			return nil
+		}
+		f.prefetch.ask()
 		f.rest(ctx, f.o.ProbeEvery, true)
 		if time.Since(f.asked) >= f.o.ProbeEvery {
 			f.asked = time.Time{}
@@ -205,6 +211,7 @@ func (f *feed) confirm(d *delivery, a applied) {
 		f.told = d.controls[n-1].Sequence
 	}
 	if d.requests > 0 {
+		f.gather = time.Now().Add(f.o.Gather)
 		f.isolation.success(d.requests)
 		f.bytes = min(f.bytes*2, f.o.MaxBytes)
 	}
