@@ -15,9 +15,10 @@ const module = "github.com/sparrowhq/sparrow/"
 // allowed states which of our packages a package may import, each with the reason. Imports follow the data: from the
 // leaves (event, telemetry) through journal and warehouse to the processes, and cmd ties them together.
 var allowed = map[string]map[string]string{
-	"event":     {},
-	"telemetry": {},
-	"service":   {"telemetry": "a handler's panic is reported"},
+	"event":      {},
+	"event/body": {},
+	"telemetry":  {},
+	"service":    {"telemetry": "a handler's panic is reported"},
 	"journal": {
 		"event":     "frames and control records are what it keeps",
 		"service":   "durable replacement of small files",
@@ -43,16 +44,35 @@ var allowed = map[string]map[string]string{
 		"service":   "its HTTP face",
 		"telemetry": "",
 	},
+	"mirror/peers": {"event": "its back ends take deliveries"},
 	"dispatcher": {
-		"event":     "frames",
-		"warehouse": "where raw rows go",
-		"service":   "its HTTP face",
-		"telemetry": "",
+		"event":      "frames",
+		"event/body": "decoding and splitting, which trace does the same way",
+		"warehouse":  "where raw rows go",
+		"service":    "its HTTP face",
+		"telemetry":  "",
+	},
+	"trace/pipeline": {
+		"event":      "positions, requests and ids; it is pure, so nothing that logs, counts or stores",
+		"event/body": "a body is split as in the dispatcher, or positions would not agree",
 	},
 	"compare": {
 		"event":     "positions, totals, builds",
 		"warehouse": "it reads both datasets; compare only reads",
 	},
+	"cmd/config":     {"event": "one section for each stack", "service": "secrets are files"},
+	"cmd/builds":     {"event": "builds have ids", "service": "durable replacement of small files"},
+	"cmd/send":       {"event": "eventIds of what was acknowledged", "event/body": "how many events a line holds"},
+	"cmd/supervisor": {"telemetry": "what became of the children"},
+	"cmd/terminal":   {},
+	"trace/sandbox": {
+		"service":                "its HTTP face",
+		"telemetry":              "metrics",
+		"trace/sandbox/record":   "what arrived",
+		"trace/sandbox/scenario": "what goes wrong",
+	},
+	"trace/sandbox/record":   {},
+	"trace/sandbox/scenario": {},
 	"deploy": {
 		"event":     "control records",
 		"compare":   "evidence is judged again under the server's policy",

@@ -7,6 +7,7 @@ package event
 
 import (
 	"cmp"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -89,13 +90,21 @@ func (c Cursor) String() string { return fmt.Sprintf("%d.%d", c.Frame, c.Request
 // ID returns the eventId of an event: the request's UUID for a body that is one event, "<uuid>-<item>" for the items
 // of an array or batch, even of one. It is the same in both stacks.
 func ID(request uuid.UUID, item uint32, list bool) string {
+	var room [36 + 1 + 10]byte
+	hex.Encode(room[0:], request[0:4])
+	hex.Encode(room[9:], request[4:6])
+	hex.Encode(room[14:], request[6:8])
+	hex.Encode(room[19:], request[8:10])
+	hex.Encode(room[24:], request[10:])
+	room[8], room[13], room[18], room[23] = '-', '-', '-', '-'
 	if !list {
-		return request.String()
+		return string(room[:36])
 	}
-	return request.String() + "-" + strconv.FormatUint(uint64(item), 10)
+	return string(strconv.AppendUint(append(room[:36], '-'), uint64(item), 10))
 }
 
-// ParseID splits an eventId into the request's UUID, the item, and whether the body was a list.
+// ParseID splits an eventId into the request's UUID, the item, and whether the body was a list. Only the spelling that
+// ID writes is accepted, so that one event has one id.
 func ParseID(id string) (request uuid.UUID, item uint32, list bool, err error) {
 	if len(id) < 36 {
 		return uuid.Nil, 0, false, fmt.Errorf("eventId %q: shorter than a UUID", id)
@@ -104,14 +113,13 @@ func ParseID(id string) (request uuid.UUID, item uint32, list bool, err error) {
 	if err != nil {
 		return uuid.Nil, 0, false, fmt.Errorf("eventId %q: %w", id, err)
 	}
-	rest := id[36:]
-	if rest == "" {
-		return request, 0, false, nil
+	digits, list := strings.CutPrefix(id[36:], "-")
+	n := uint64(0)
+	if list {
+		n, err = strconv.ParseUint(digits, 10, 32)
 	}
-	digits, ok := strings.CutPrefix(rest, "-")
-	n, err := strconv.ParseUint(digits, 10, 32)
-	if !ok || err != nil {
-		return uuid.Nil, 0, false, fmt.Errorf("eventId %q: want <uuid> or <uuid>-<item>", id)
+	if err != nil || ID(request, uint32(n), list) != id {
+		return uuid.Nil, 0, false, fmt.Errorf("eventId %q: want <uuid> or <uuid>-<item>, in lower case and without leading zeros", id)
 	}
-	return request, uint32(n), true, nil
+	return request, uint32(n), list, nil
 }

@@ -1,7 +1,6 @@
 package event
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -79,11 +78,10 @@ func (r Record) assigns() bool { return r.Kind != Candidate }
 // bytes.
 func (c Control) Encode() ([]byte, error) { return json.Marshal(c) }
 
-// DecodeRecord decodes a control record found at sequence.
+// DecodeRecord decodes a control record found at sequence. The record keeps data, which must not change afterwards.
 func DecodeRecord(sequence uint64, data []byte) (Record, error) {
 	r := Record{Sequence: sequence, Bytes: data}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if err := dec.Decode(&r.Control); err != nil {
+	if err := json.Unmarshal(data, &r.Control); err != nil {
 		return Record{}, fmt.Errorf("control record at %d: %w", sequence, err)
 	}
 	if r.Format != ControlFormat {
@@ -108,7 +106,8 @@ func DecodeRecord(sequence uint64, data []byte) (Record, error) {
 // The zero Timeline is empty. A Timeline is immutable; Append returns a longer one.
 type Timeline struct{ records []Record }
 
-// Append returns the timeline with r at its end. It refuses a record that does not continue the chain.
+// Append returns the timeline with r at its end. It refuses a record that does not continue the chain. An initial
+// record above the head begins a chain of its own: that of a new journal, whose frames lie above the old one's.
 func (t Timeline) Append(r Record) (Timeline, error) {
 	head, ok := t.Head()
 	restart := ok && r.Kind == Initial && r.Sequence > head.Sequence // a new journal, above the old one's frames
@@ -120,6 +119,8 @@ func (t Timeline) Append(r Record) (Timeline, error) {
 		return t, fmt.Errorf("control record at %d: not after %d", r.Sequence, head.Sequence)
 	case ok && r.Generation != head.Generation+1:
 		return t, fmt.Errorf("control record at %d: generation %d after %d", r.Sequence, r.Generation, head.Generation)
+	case r.Kind == Candidate && r.Live != head.Live:
+		return t, fmt.Errorf("control record at %d: declares a candidate and names %s as live, which is %s: only a cutover or a rollback changes roles", r.Sequence, r.Live, head.Live)
 	case ok && r.Previous != head.Hash():
 		return t, fmt.Errorf("control record at %d: names %.12s as its predecessor, which is %.12s: the chain is broken", r.Sequence, r.Previous, head.Hash())
 	}

@@ -32,9 +32,10 @@ func (t *Totals) Merge(u Totals) {
 	if u.Requests == 0 {
 		return
 	}
-	if t.Requests == 0 || u.FirstAt < t.FirstAt {
-		t.FirstAt = u.FirstAt
+	if t.Requests == 0 {
+		t.FirstAt, t.LastAt = u.FirstAt, u.LastAt
 	}
+	t.FirstAt = min(t.FirstAt, u.FirstAt)
 	t.LastAt = max(t.LastAt, u.LastAt)
 	t.Requests += u.Requests
 	t.Bytes += u.Bytes
@@ -91,6 +92,7 @@ func (s Sum) Add(t Sum) Sum {
 	return Sum{Hi: hi, Lo: lo}
 }
 
+// String writes a decimal.
 func (s Sum) String() string {
 	if s.Hi == 0 {
 		return strconv.FormatUint(s.Lo, 10)
@@ -99,14 +101,21 @@ func (s Sum) String() string {
 	return n.Lsh(n, 64).Or(n, new(big.Int).SetUint64(s.Lo)).String()
 }
 
-// ParseSum reads a decimal.
+// maxSumDigits is the length of 2^128-1.
+const maxSumDigits = 39
+
+// ParseSum reads a decimal: digits only, at most 39 of them.
 func ParseSum(text string) (Sum, error) {
+	// The length is checked first: reading a decimal takes time with the square of its length.
+	if text == "" || len(text) > maxSumDigits || strings.Trim(text, "0123456789") != "" {
+		return Sum{}, fmt.Errorf("sum %.50q: want a decimal below 2^128", text)
+	}
 	if lo, err := strconv.ParseUint(text, 10, 64); err == nil {
 		return Sum{Lo: lo}, nil
 	}
-	n, ok := new(big.Int).SetString(strings.TrimSpace(text), 10)
-	if !ok || n.Sign() < 0 || n.BitLen() > 128 {
-		return Sum{}, fmt.Errorf("sum %q: want a decimal below 2^128", text)
+	n, _ := new(big.Int).SetString(text, 10)
+	if n.BitLen() > 128 {
+		return Sum{}, fmt.Errorf("sum %.50q: want a decimal below 2^128", text)
 	}
 	lo := new(big.Int).And(n, new(big.Int).SetUint64(^uint64(0))).Uint64()
 	return Sum{Hi: n.Rsh(n, 64).Uint64(), Lo: lo}, nil

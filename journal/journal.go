@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/sparrowhq/sparrow/event"
 )
@@ -54,7 +55,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	}
 	defer func() {
 		if err != nil {
-			j.Close()
+			err = errors.Join(err, j.Close())
 		}
 	}()
 	if j.metrics, err = newMetrics(o.Telemetry.Registry, j); err != nil {
@@ -75,12 +76,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 func (j *Journal) start(ctx context.Context) error {
 	e, err := j.startEngine()
 	if err == nil {
-		if err = j.prepare(ctx, e); err != nil {
-			e.stop()
-		}
-	}
-	if err == nil && j.folder != nil {
-		if err = syncTree(j.folder.path); err != nil {
+		if err = j.settleStreams(ctx, e); err != nil {
 			e.stop()
 		}
 	}
@@ -91,6 +87,36 @@ func (j *Journal) start(ctx context.Context) error {
 	j.replace(e, nil)
 	return nil
 }
+
+// settleStreams makes the streams what they should be, and durable.
+func (j *Journal) settleStreams(ctx context.Context, e *engine) error {
+	if j.folder != nil {
+		if err := j.prepare(ctx, e); err != nil {
+			return err
+		}
+		return syncTree(j.folder.path)
+	}
+	// A cluster does not answer for a stream that is being created or has no leader yet: ask again.
+	end := time.Now().Add(clusterPatience)
+	for {
+		try, cancel := context.WithTimeout(ctx, 2*time.Second)
+		err := j.prepare(try, e)
+		cancel()
+		passing := errors.Is(err, ErrUnavailable) || missing(err)
+		if !passing || ctx.Err() != nil || time.Now().After(end) {
+			return err
+		}
+		wait := time.NewTimer(100 * time.Millisecond)
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+		}
+	}
+}
+
+// clusterPatience is how long Open waits for a cluster to have leaders.
+const clusterPatience = 30 * time.Second
 
 func (j *Journal) startEngine() (*engine, error) {
 	if j.folder == nil {

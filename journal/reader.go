@@ -47,7 +47,6 @@ type Reader struct {
 	p      puller
 	cancel context.CancelFunc
 	open   context.Context // ends with Close
-	before []Entry         // found but not returned yet
 }
 
 // Read returns a reader whose first entry begins at sequence from (0 is 1). It costs nothing until Next is called.
@@ -204,7 +203,9 @@ func (r *Reader) tail(ctx context.Context) ([]Entry, error) {
 		return nil, err // something is there, and the pull brings it
 	}
 	if _, err = e.nextFor(ctx, mainStream, ">", r.p.next); !missing(err) {
-		return nil, err // the same, which the consumer has not noticed yet
+		// The consumer takes for delivered what did not arrive, or has not noticed it yet.
+		r.p.drop()
+		return nil, err
 	}
 	entries, err := r.gap(ctx, r.p.next, last)
 	if err == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -176,5 +177,39 @@ sparrow_journal_restarts_total 0
 	}
 	if _, err := Open(t.Context(), func() Options { o := o; o.Dir = t.TempDir(); return o }()); err == nil {
 		t.Error("a second journal took the same registry")
+	}
+}
+
+// An answer may be lost with the server that would have given it. What AppendControl says is what the stream holds.
+func TestControlRecordsAreWrittenOnceThroughRestarts(t *testing.T) {
+	j := open(t, options(t.TempDir()))
+	const records = 60
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(rand.N(50 * time.Millisecond)):
+				breakDown(t, j)
+			}
+		}
+	}()
+	defer func() { <-done }()
+	defer close(stop)
+	for range records {
+		cutover(t, j) // fails the test on a conflict: nobody else writes
+	}
+	tl, err := j.Timeline(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(tl.Records()); n != records+1 {
+		t.Errorf("%d records appended, the timeline has %d", records, n-1)
+	}
+	if n := testutil.ToFloat64(j.metrics.restarts); n < 3 {
+		t.Errorf("only %v restarts in between", n)
 	}
 }

@@ -55,8 +55,12 @@ func (j *Journal) Bounds(ctx context.Context) (b Bounds, err error) {
 // Accepting returns nil, or why frames are refused now: an error that wraps ErrFull or ErrUnavailable. It does not
 // block and costs two locks.
 func (j *Journal) Accepting() error {
-	if _, _, err := j.engine(); err != nil {
+	e, _, err := j.engine()
+	if err != nil {
 		return err
+	}
+	if !e.conn.IsConnected() {
+		return fmt.Errorf("%w: the connection to its NATS server is down, and is being made again", ErrUnavailable)
 	}
 	j.space.Lock()
 	defer j.space.Unlock()
@@ -69,13 +73,16 @@ func (j *Journal) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
 	info, err := e.lookup(ctx, mainStream)
-	if err != nil {
-		return err
-	}
 	j.space.Lock()
 	defer j.space.Unlock()
 	s := &j.space
+	if err != nil {
+		s.err = err
+		return err
+	}
 	s.bytes, s.first, s.last, s.limit = info.State.Bytes, info.State.FirstSeq, info.State.LastSeq, j.frameLimit(info)
 	s.looked = time.Time{}
 	s.err = j.roomLocked(0)

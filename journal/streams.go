@@ -178,5 +178,9 @@ func (e *engine) create(ctx context.Context, c jetstream.StreamConfig) (*jetstre
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was faster
 		return e.lookup(ctx, c.Name)
 	}
+	var api *jetstream.APIError
+	if !errors.As(err, &api) || api.Code >= 500 && e.server == nil {
+		return nil, fmt.Errorf("%w: creating stream %s: %w", ErrUnavailable, c.Name, err)
+	}
 	return nil, fmt.Errorf("journal: creating stream %s: %w", c.Name, err)
 }

@@ -34,6 +34,7 @@ type LedgerHoles struct {
 	// Approximate says that expired frames were gone before they could be counted: Expired is an upper bound.
 	Approximate bool         `json:"approximate,omitempty"`
 	Sampled     event.Totals `json:"sampled"`
+	Holes       []Hole       `json:"holes"` // where the expired ones lie
 }
 
 // TimelineRecord is one record of GET /v1/timeline.
@@ -157,7 +158,7 @@ func (m *Mirror) Ledger(ctx context.Context, from, to uint64) (Ledger, error) {
 	}
 	low, high := event.Cursor{Frame: from}, event.AfterFrame(to)
 	for name, f := range o.feeds {
-		holes := LedgerHoles{Dead: []event.Position{}}
+		holes := LedgerHoles{Dead: []event.Position{}, Holes: []Hole{}}
 		for _, c := range f.account.deadIn(low, high) {
 			holes.Dead = append(holes.Dead, event.Position{Frame: c.Frame, Request: c.Request})
 		}
@@ -167,6 +168,7 @@ func (m *Mirror) Ledger(ctx context.Context, from, to uint64) (Ledger, error) {
 				return Ledger{}, err
 			}
 			holes.Expired.Merge(t)
+			holes.Holes = append(holes.Holes, x.clip(low, high, t.Requests))
 			holes.Approximate = holes.Approximate || !exact
 		}
 		answer.Stacks[name] = holes

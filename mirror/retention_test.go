@@ -201,6 +201,16 @@ func TestCandidateExpiresUnderPressure(t *testing.T) {
 	if x := l.Stacks[event.Blue]; x.Expired.Requests != expired || x.Approximate || l.Totals.Requests != uint64(10+len(ids)) {
 		t.Errorf("the ledger: %+v of %+v", x, l.Totals)
 	}
+	var under uint64
+	for i, h := range l.Stacks[event.Blue].Holes {
+		if h.Reason != reasonExpired || h.From.Compare(h.To) >= 0 || i > 0 && l.Stacks[event.Blue].Holes[i-1].To.Compare(h.From) > 0 {
+			t.Errorf("hole %d: %+v", i, h)
+		}
+		under += h.Requests
+	}
+	if under != expired {
+		t.Errorf("the ledger places %d of %d expired requests", under, expired)
+	}
 	if spans, err := b.mirror.Holes(event.Blue, 0); err != nil || len(spans) == 0 {
 		t.Errorf("Holes: %v, %v", spans, err)
 	}

@@ -7,20 +7,16 @@ package service
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -32,13 +28,20 @@ import (
 
 // Problem answers with application/problem+json (RFC 9457). detail says what happened, to which input, and what to do.
 func Problem(w http.ResponseWriter, status int, detail string) {
+	ProblemWith(w, status, detail, nil)
+}
+
+// ProblemWith is Problem with members of its own beside the usual ones.
+func ProblemWith(w http.ResponseWriter, status int, detail string, members map[string]any) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", "1")
 	}
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
+	problem := map[string]any{"title": http.StatusText(status), "status": status, "detail": detail}
+	maps.Copy(problem, members)
+	json.NewEncoder(w).Encode(problem)
 }
 
 // JSON answers 200 with v.
@@ -56,7 +59,7 @@ func Router(t *telemetry.Telemetry, ready func() []error) *mux.Router {
 	r.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
 		var reasons []string
 		for _, err := range ready() {
-			reasons = append(reasons, err.Error())
+			reasons = append(reasons, telemetry.Redact(err.Error())) // anybody may ask
 		}
 		if len(reasons) > 0 {
 			Problem(w, http.StatusServiceUnavailable, strings.Join(reasons, "; "))
@@ -78,11 +81,24 @@ func recovered(t *telemetry.Telemetry, next http.Handler) http.Handler {
 			if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(v)
 			}
-			t.Panic(v, slog.String("route", r.Method+" "+r.URL.Path))
+			t.Panic(v, slog.String("route", route(r)))
 			Problem(w, http.StatusInternalServerError, "the process met a bug while handling this request; it is reported")
 		}()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// route is the pattern that matched: the path itself is the client's, and may hold anything.
+func route(r *http.Request) string {
+	current := mux.CurrentRoute(r)
+	if current == nil {
+		return "unknown"
+	}
+	pattern, err := current.GetPathTemplate()
+	if err != nil {
+		return "unknown"
+	}
+	return pattern
 }
 
 // Authenticated lets only requests with "Authorization: Bearer <secret>" through.
@@ -90,9 +106,9 @@ func Authenticated(secret string) mux.MiddlewareFunc {
 	want := sha256.Sum256([]byte(secret))
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+			token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 			got := sha256.Sum256([]byte(token))
-			if secret == "" || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			if !ok || secret == "" || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 				w.Header().Set("WWW-Authenticate", "Bearer")
 				Problem(w, http.StatusUnauthorized, "the Authorization header does not carry this installation's secret")
 				return
@@ -112,6 +128,13 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Set("Authorization", "Bearer "+b.secret)
 	return b.next.RoundTrip(r)
+}
+
+// CloseIdleConnections is what http.Client.CloseIdleConnections looks for.
+func (b bearer) CloseIdleConnections() {
+	if c, ok := b.next.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
 }
 
 // Client returns an HTTP client of its own (connections are never shared between peers) that authenticates with secret.
@@ -170,77 +193,4 @@ type discardTLSNoise struct{ log *slog.Logger }
 func (d discardTLSNoise) Write(p []byte) (int, error) {
 	d.log.Debug("http", "message", strings.TrimSpace(string(p)))
 	return len(p), nil
-}
-
-// Secret returns the secret kept in path, creating a random one (mode 0600) if there is none. A file that others can
-// read is refused.
-func Secret(path string) (string, error) {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return createSecret(path)
-	}
-	if err != nil {
-		return "", fmt.Errorf("secret: %w", err)
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", fmt.Errorf("secret: %w", err)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("secret %s is readable by others (mode %04o): chmod 600 it, or delete it and restart to get a new one", path, info.Mode().Perm())
-	}
-	s := strings.TrimSpace(string(b))
-	if len(s) < 32 {
-		return "", fmt.Errorf("secret %s holds %d characters, want at least 32: delete it and restart to get a new one", path, len(s))
-	}
-	return s, nil
-}
-
-func createSecret(path string) (string, error) {
-	raw := make([]byte, 32)
-	rand.Read(raw)
-	s := hex.EncodeToString(raw)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", fmt.Errorf("secret: %w", err)
-	}
-	if err := WriteFile(path, []byte(s+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("secret: %w", err)
-	}
-	return s, nil
-}
-
-// WriteFile replaces path durably and at once: temporary file, write, sync, close, rename, sync of the folder.
-func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if err = f.Chmod(mode); err != nil {
-		return err
-	}
-	if _, err = f.Write(data); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -41,6 +41,19 @@ type Batch struct {
 	Controls []*event.ControlEntry // new control records, by sequence; those already known are ignored
 }
 
+// Size is roughly what the batch takes in memory, in bytes. Queues and requests are bounded by it.
+func (b *Batch) Size() int {
+	n := 256
+	for i := range b.Rows {
+		r := &b.Rows[i]
+		n += 160 + len(r.EventID) + len(r.Event) + len(r.Data) + len(r.Build) + len(r.Context)
+	}
+	for _, c := range b.Controls {
+		n += 32 + len(c.Record)
+	}
+	return n
+}
+
 // GapError says that a batch begins past the cursor: rows in between would be missing for ever.
 type GapError struct {
 	Have event.Cursor // the cursor

@@ -1,0 +1,137 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/sparrowhq/sparrow/event"
+)
+
+// Validate returns every value that makes no sense, each with the setting's key and its environment variable. Bounds
+// between settings of one package are that package's to check.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("setting %s (%s): %s", key, envName(key), fmt.Sprintf(format, args...)))
+	}
+	listen := func(key, address string, optional bool) {
+		if address == "" && optional {
+			return
+		}
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			bad(key, "%q is not an address: want host:port, like 127.0.0.1:8080 or :8080", address)
+		}
+	}
+	base := func(key, address string) {
+		u, err := url.Parse(address)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
+			bad(key, "want an address like http://127.0.0.1:8083, without path or password") // not printed: it may hold one
+		}
+	}
+	oneOf := func(key, value string, allowed ...string) {
+		if !slices.Contains(allowed, value) {
+			bad(key, "%q: want one of %s", value, strings.Join(allowed, ", "))
+		}
+	}
+
+	if c.Data == "" {
+		bad("data", "is empty: name a folder")
+	}
+	listen("clients.listen", c.Clients.Listen, false)
+	listen("admin.listen", c.Admin.Listen, false)
+	if _, err := c.Clients.Proxies(); err != nil {
+		bad("clients.trusted_proxies", "%v", err)
+	}
+	for _, stack := range event.Stacks() {
+		s, key := c.Stacks.Of(stack), "stacks."+string(stack)+"."
+		oneOf(key+"protocol", s.Protocol, "frames")
+		base(key+"url", s.URL)
+		listen(key+"listen", s.Listen, true)
+	}
+	oneOf("warehouse.engine", c.Warehouse.Engine, "duckdb")
+	base("warehouse.url", c.Warehouse.URL)
+	listen("warehouse.listen", c.Warehouse.Listen, true)
+	if c.Compare.MinEvents == 0 {
+		bad("compare.min_events", "must not be 0: a comparison of nothing proves nothing")
+	}
+	if x := c.Compare.Confidence; !(x > 0 && x < 1) {
+		bad("compare.confidence", "%v: want a number between 0 and 1", x)
+	}
+	if x := c.Journal.Pressure; !(x > 0 && x <= 0.9) {
+		bad("journal.pressure", "%v: want a number above 0 and at most 0.9, so that it sets in before requests are refused at 0.95", x)
+	}
+	if c.Deploy.Skip == 0 {
+		bad("deploy.skip", "must not be 0")
+	}
+	oneOf("telemetry.format", c.Telemetry.Format, "text", "json")
+	if _, err := c.Telemetry.SlogLevel(); err != nil {
+		bad("telemetry.level", "%v", err)
+	}
+	for _, s := range Settings(c) {
+		if s.value.CanInt() && s.value.Int() < 0 {
+			bad(s.Key, "%s is negative", s)
+		}
+		if s.value.CanInt() && s.value.Int() == 0 && !mayBeZero[s.Key] {
+			bad(s.Key, "must not be 0")
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// mayBeZero are the numbers whose 0 means something.
+var mayBeZero = map[string]bool{
+	"warehouse.threads": true, // as many as there are CPUs
+}
+
+func envName(key string) string {
+	return "SPARROW_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+// Proxies are the trusted proxies: addresses, or ranges of them.
+func (c *Clients) Proxies() ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, text := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			var a netip.Addr
+			if a, err = netip.ParseAddr(text); err == nil {
+				p, err = a.Prefix(a.BitLen())
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither an IP address nor a range like 10.0.0.0/8", text)
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// SlogLevel is the level of log messages from which on they are written.
+func (t *Telemetry) SlogLevel() (slog.Level, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(t.Level)); err != nil {
+		return 0, fmt.Errorf("%q: want debug, info, warn or error", t.Level)
+	}
+	return level, nil
+}
+
+// Address is where a process started by hand listens: as told, else where others are told to find it.
+func Address(listen, base string) (string, error) {
+	if listen != "" {
+		return listen, nil
+	}
+	u, err := url.Parse(base)
+	if err != nil {
+		return "", fmt.Errorf("address %q: %w", base, err)
+	}
+	if u.Port() == "" {
+		return "", fmt.Errorf("address %q names no port: set listen", base)
+	}
+	return u.Host, nil
+}

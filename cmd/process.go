@@ -1,0 +1,105 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sparrowhq/sparrow/cmd/config"
+	"github.com/sparrowhq/sparrow/cmd/supervisor"
+	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/service"
+	"github.com/sparrowhq/sparrow/telemetry"
+)
+
+// Names of the processes, in endpoints.json and in logs.
+const (
+	mirrorName    = "mirror"
+	warehouseName = "warehouse"
+)
+
+func dispatcherName(stack event.Stack) string { return string(stack) + "-dispatcher" }
+
+// envSnapshot says that --config names a snapshot of a supervisor's settings.
+const envSnapshot = "SPARROW_CONFIG_SNAPSHOT"
+
+// Bounds of an orderly stop, from the request to the moment the process is gone. The supervisor kills what takes
+// longer; a process without a supervisor ends itself.
+const (
+	mirrorStop     = 30 * time.Second
+	dispatcherStop = 15 * time.Second
+	warehouseStop  = 30 * time.Second
+)
+
+// process is what every long-running subcommand starts with.
+type process struct {
+	config    config.Config
+	in        *supervisor.Inheritance
+	secret    string
+	telemetry *telemetry.Telemetry
+}
+
+// serve runs one of our processes until ctx ends or, under a supervisor, until its turn to stop has come; and no
+// longer than bound after that.
+func (p *program) serve(name string, stack event.Stack, bound time.Duration, run func(context.Context, *process) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, _ []string) error {
+		in, err := supervisor.Inherit(p.Environ)
+		if err != nil {
+			return err
+		}
+		cfg, err := p.config()
+		if err != nil {
+			return err
+		}
+		if err := cfg.Absolute(); err != nil {
+			return err
+		}
+		if err := cfg.Validate(); err != nil {
+			return err
+		}
+		secret, err := service.Secret(cfg.Secret())
+		if err != nil {
+			return err
+		}
+		level, err := cfg.Telemetry.SlogLevel()
+		if err != nil {
+			return err
+		}
+		t, err := telemetry.New(telemetry.Options{
+			Process: name, Stack: string(stack), Version: readBuildInfo().Version,
+			Format: cfg.Telemetry.Format, Level: level, Output: p.Stderr,
+			SentryDSN: cfg.Telemetry.SentryDSN, Environment: cfg.Telemetry.Environment,
+		})
+		if err != nil {
+			return err
+		}
+		defer t.Close(2 * time.Second)
+		ctx, stop := in.Context(c.Context())
+		defer stop()
+
+		done := make(chan error, 1)
+		go func() { done <- run(ctx, &process{config: cfg, in: in, secret: secret, telemetry: t}) }()
+		select {
+		case err = <-done:
+		case <-ctx.Done():
+			timer := time.NewTimer(bound)
+			defer timer.Stop()
+			select {
+			case err = <-done:
+			case <-timer.C: // the goroutine is given up: the process ends now
+				err = fmt.Errorf("%s: still stopping after %s: ended by force", name, bound)
+			case <-p.Now:
+				err = fmt.Errorf("%s: told twice to stop: ended by force", name)
+			}
+		}
+		if err != nil {
+			t.Log.Error("stopped", slog.Any("error", err))
+			return &exitStatus{status: exitError}
+		}
+		t.Log.Info("stopped")
+		return nil
+	}
+}

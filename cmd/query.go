@@ -1,0 +1,119 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sparrowhq/sparrow/cmd/terminal"
+	"github.com/sparrowhq/sparrow/warehouse"
+	"github.com/sparrowhq/sparrow/warehouse/served"
+)
+
+type queryFlags struct {
+	format, file string
+	limit        int
+	wait         time.Duration
+}
+
+func (p *program) query() *cobra.Command {
+	var f queryFlags
+	c := &cobra.Command{
+		Use:   "query [SQL | -]",
+		Short: "Ask the warehouse: live.raw and staging.raw, or green.raw and blue.raw as the stacks wrote them",
+		Long: `Run one SELECT against the warehouse and print the rows. The statement is the argument, standard input (-), or the
+content of --file. live.raw holds each event once as the live stack stored it, staging.raw as the candidate did.`,
+		Example: `  sparrow query "SELECT event, count(*) AS n FROM live.raw GROUP BY event ORDER BY n DESC"
+  sparrow query --format csv --limit 1000000 "SELECT * FROM staging.raw" > staging.csv`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return p.runQuery(c.Context(), &f, args) },
+	}
+	g := c.Flags()
+	g.StringVar(&f.format, "format", "table", "table, json or csv")
+	g.IntVar(&f.limit, "limit", 1000, "most rows to print")
+	g.StringVar(&f.file, "file", "", "file with the statement")
+	g.DurationVar(&f.wait, "max-wait", 0, "stop the statement after this long (default: as the warehouse is configured)")
+	g.BoolVar(&p.plain, "plain", false, "plain table even on a terminal")
+	g.BoolVar(&p.json, "json", false, "the same as --format json")
+	return c
+}
+
+func (p *program) statement(f *queryFlags, args []string) (string, error) {
+	switch {
+	case f.file != "" && len(args) > 0:
+		return "", usage("give the statement once: as the argument, or in --file")
+	case f.file != "":
+		data, err := os.ReadFile(f.file)
+		return string(data), err
+	case len(args) == 0:
+		return "", usage("which statement? Give it as the argument, as -, or with --file")
+	case args[0] == "-":
+		data, err := io.ReadAll(p.Stdin)
+		return string(data), err
+	}
+	return args[0], nil
+}
+
+func (p *program) runQuery(ctx context.Context, f *queryFlags, args []string) error {
+	sql, err := p.statement(f, args)
+	if err != nil {
+		return err
+	}
+	if p.json {
+		f.format = "json"
+	}
+	print, ok := map[string]func(io.Writer, *warehouse.Rows) error{
+		"table": p.printTable, "json": printJSONRows, "csv": printCSV,
+	}[f.format]
+	switch {
+	case !ok:
+		return usage("--format %q: want table, json or csv", f.format)
+	case strings.TrimSpace(sql) == "":
+		return usage("the statement is empty")
+	case f.limit < 1:
+		return usage("--limit %d: want at least 1", f.limit)
+	}
+	w, err := p.openWarehouse()
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	q := warehouse.Query{SQL: sql, Limit: f.limit}
+	if f.wait > 0 {
+		q.MaxWait = f.wait.String()
+	}
+	rows, err := w.Query(ctx, q)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(print(p.Stdout, rows), rows.Close()); err != nil {
+		return err
+	}
+	if rows.Truncated() {
+		fmt.Fprintf(p.Stderr, "sparrow: only the first %s rows are shown: raise --limit to see more\n", terminal.Count(f.limit))
+	}
+	return nil
+}
+
+// openWarehouse returns a client of the running Sparrow's warehouse.
+func (p *program) openWarehouse() (*served.Client, error) {
+	in, err := p.find()
+	if err != nil {
+		return nil, err
+	}
+	return in.warehouse()
+}
+
+func (in installation) warehouse() (*served.Client, error) {
+	secret, err := in.secret()
+	if err != nil {
+		return nil, err
+	}
+	return served.New(served.ClientOptions{URL: in.endpoints.url(warehouseName), Secret: secret})
+}

@@ -1,0 +1,149 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// The environment by which a parent tells its child what it handed down. Values are descriptor numbers.
+const (
+	envListeners   = "SPARROW_LISTEN_FDS"       // "clients:3,admin:4"
+	envLifeline    = "SPARROW_LIFELINE_FD"      // reads end-of-file once the supervisor is gone
+	envPredecessor = "SPARROW_PREDECESSOR_FD"   // reads end-of-file once all that stop before this one are gone
+	envWait        = "SPARROW_PREDECESSOR_WAIT" // how long to wait for that at most
+	envOwn         = "SPARROW_HELD_FDS"         // descriptors to keep open until exit, for others to watch
+)
+
+// Inheritance is what a process got from its supervisor. The zero value is that of a process started by hand.
+type Inheritance struct {
+	mu          sync.Mutex
+	listeners   map[string]int // descriptors not taken yet
+	lifeline    *os.File       // nil: no supervisor
+	predecessor *os.File       // nil: nobody stops before this process
+	wait        time.Duration
+}
+
+// Inherit takes what environ ("NAME=value") says a supervisor handed down. Call it once in a process: descriptors have
+// one owner.
+func Inherit(environ []string) (*Inheritance, error) {
+	in := &Inheritance{listeners: map[string]int{}}
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		var err error
+		switch name {
+		case envListeners:
+			for pair := range strings.SplitSeq(value, ",") {
+				listener, number, _ := strings.Cut(pair, ":")
+				if in.listeners[listener], err = descriptor(number); err != nil {
+					break
+				}
+			}
+		case envLifeline:
+			in.lifeline, err = pipe(value)
+		case envPredecessor:
+			in.predecessor, err = pipe(value)
+		case envWait:
+			in.wait, err = time.ParseDuration(value)
+		case envOwn:
+			for number := range strings.SplitSeq(value, ",") {
+				if _, err = descriptor(number); err != nil {
+					break
+				}
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("environment variable %s=%s, set by a supervisor: %w", name, value, err)
+		}
+	}
+	return in, nil
+}
+
+// descriptor checks that number is an open descriptor and keeps it from this process's own children.
+func descriptor(number string) (int, error) {
+	fd, err := strconv.Atoi(number)
+	if err != nil || fd < 3 {
+		return 0, fmt.Errorf("%q is no inherited descriptor", number)
+	}
+	var st syscall.Stat_t
+	if err := syscall.Fstat(fd, &st); err != nil {
+		return 0, fmt.Errorf("descriptor %d: %w", fd, err)
+	}
+	syscall.CloseOnExec(fd)
+	return fd, nil
+}
+
+func pipe(number string) (*os.File, error) {
+	fd, err := descriptor(number)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "supervisor"), nil
+}
+
+// Listen returns the listener called name: the inherited one, or a new one on addr if there is none. With an inherited
+// one, connections made while this process was starting, or while its predecessor was dying, are waiting in it.
+func (in *Inheritance) Listen(name, addr string) (net.Listener, error) {
+	in.mu.Lock()
+	fd, ok := in.listeners[name]
+	delete(in.listeners, name)
+	in.mu.Unlock()
+	if !ok {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return nil, fmt.Errorf("address for %s: %w", name, err)
+		}
+		return l, nil
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close() // FileListener works on a copy
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("listener %s inherited as descriptor %d: %w", name, fd, err)
+	}
+	return l, nil
+}
+
+// Supervised reports whether a supervisor started this process.
+func (in *Inheritance) Supervised() bool { return in.lifeline != nil }
+
+// Context returns a context that ends when ctx ends or, however the supervisor may have died, once it is this
+// process's turn to stop: everything that stops before it is gone, or had its time. stop frees what it takes.
+func (in *Inheritance) Context(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	if in.lifeline == nil {
+		return ctx, cancel
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer cancel()
+		if !ended(in.lifeline) || in.predecessor == nil {
+			return
+		}
+		bound := time.AfterFunc(in.wait, func() { in.predecessor.SetReadDeadline(time.Now()) })
+		defer bound.Stop()
+		ended(in.predecessor)
+	})
+	return ctx, func() {
+		cancel()
+		// The pipes are non-blocking, hence in the runtime's poller, so a deadline wakes their reader.
+		in.lifeline.SetReadDeadline(time.Now())
+		if in.predecessor != nil {
+			in.predecessor.SetReadDeadline(time.Now())
+		}
+		wg.Wait()
+	}
+}
+
+// ended blocks until f reads end-of-file, and reports whether it did. Nothing is ever written to it.
+func ended(f *os.File) bool {
+	_, err := f.Read(make([]byte, 1))
+	return err == io.EOF
+}

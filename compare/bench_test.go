@@ -1,0 +1,96 @@
+package compare
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
+	"github.com/sparrowhq/sparrow/warehouse/duckdb"
+)
+
+// perFrame is how many single-event requests share a frame in the benchmark, as under load.
+const perFrame = 30
+
+// bulk is a warehouse of n events on each side, made by DuckDB itself, and the mirror that counted them.
+type bulk struct {
+	*world
+	ledger event.Totals
+	last   uint64
+}
+
+func (b *bulk) Ledger(_ context.Context, from, to uint64) (Ledger, error) {
+	return Ledger{From: from, To: to, Totals: b.ledger, Stacks: map[event.Stack]StackLedger{event.Green: {}, event.Blue: {}}}, nil
+}
+
+func newBulk(tb testing.TB, n int, faults ...string) (*bulk, *duckdb.Engine) {
+	tb.Helper()
+	b := &bulk{world: newWorld(tb), last: uint64(2 + (n+perFrame-1)/perFrame)}
+	b.next = b.last + 1
+	// The rows an event of some 300 bytes makes, 200 names, requests of one event and, one in three, lists of two.
+	make := fmt.Sprintf(`INSERT INTO green.raw SELECT
+  format('{:08x}-0000-7000-8000-{:012x}', i, hash(i) %% 281474976710656) , make_timestamp(%d + i * 500),
+  'event_' || (hash(i) %% 200),
+  '{"event":"event_' || (hash(i) %% 200) || '","deviceId":"' || md5((i %% 10000)::VARCHAR) || '","properties":{"pathname":"/a/' || md5(i::VARCHAR) || '","n":' || i || ',"title":"' || md5((i + 1)::VARCHAR) || '"}}',
+  NULL, 3 + i // %d, i %% %d, 0, 1, 0, '%s', '{"origin":"https://shop.example","ua":"Mozilla/5.0 (X11; Linux x86_64) ' || (i %% 500) || '"}'
+FROM range(%d) t(i)`, began, perFrame, perFrame, greenBuild.ID, n)
+	statements := []string{make, fmt.Sprintf(`INSERT INTO blue.raw SELECT * REPLACE ('%s' AS build) FROM green.raw`, blueBuild.ID)}
+	e := b.store(append(append(statements, faults...), "CHECKPOINT")...)
+	rows, err := e.Query(context.Background(), warehouse.Query{SQL: fmt.Sprintf(`SELECT count(*), sum(%s) FROM green.raw`, duckSQL.wide(duckSQL.tail(`"eventId"`)))})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer rows.Close()
+	values, err := rows.Next()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r := row{columns: rows.Columns, values: values}
+	b.ledger = event.Totals{Requests: r.count(0), IDSum: r.sum(1), FirstAt: began, LastAt: began + int64(n)*500}
+	if r.err != nil {
+		tb.Fatal(r.err)
+	}
+	return b, e
+}
+
+// BenchmarkCollect is a whole comparison of n events against n. SPARROW_BENCH_EVENTS sets n.
+func BenchmarkCollect(b *testing.B) {
+	n := 1_000_000
+	if s := os.Getenv("SPARROW_BENCH_EVENTS"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		faults []string
+		want   uint64
+	}{
+		{"equal", nil, 0},
+		{"one", []string{"DELETE FROM blue.raw WHERE frame = 1000 AND request = 7"}, 1},
+		{"oneIn10000", []string{"DELETE FROM blue.raw WHERE hash(frame, request) % 10000 = 0"}, uint64(n / 10000)},
+		{"everyRow", []string{`UPDATE blue.raw SET data = data || ' '`}, uint64(n)},
+	} {
+		b.Run(fmt.Sprintf("%s/%d", c.name, n), func(b *testing.B) {
+			world, e := newBulk(b, n, c.faults...)
+			for b.Loop() {
+				ev, err := Collect(context.Background(), Sources{Pipeline: world, Warehouse: e}, Options{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				var got uint64
+				for _, e := range ev.Events {
+					got += e.Missing + e.Changed
+				}
+				if got < c.want*8/10 || got > c.want*12/10 {
+					b.Fatalf("%d faults found, want about %d", got, c.want)
+				}
+			}
+			b.ReportMetric(float64(2*n)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}

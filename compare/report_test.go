@@ -1,0 +1,217 @@
+package compare
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
+)
+
+// messy is a report with every kind of fault and names that break naive renderings.
+func messy(t testing.TB) Report {
+	t.Helper()
+	w := newWorld(t)
+	w.many(60, "view", "購入ボタン", "a|b`c`", "<script>alert(1)</script>", "\x1b[31mred\x1b[0m", "\u202egnp.exe", "", "[x](http://evil.example) @all")
+	w.accept([]item{{"list", `{"a":1}`}, {"list", `{"a":2}`}, {"list", `{"a":3}`}})
+	w.drop(event.Blue, func(i int, r warehouse.Row) bool { return i == 3 || i == 17 })
+	w.double(event.Blue, func(i int, r warehouse.Row) bool { return i == 8 })
+	w.drop(event.Green, func(i int, r warehouse.Row) bool { return i == 21 })
+	w.alter(event.Blue, func(i int, r *warehouse.Row) bool {
+		switch i {
+		case 30:
+			r.Data = bytes.Replace(r.Data, []byte(`"n":31`), []byte(`"n":"31"`), 1)
+		case 33:
+			r.Event = "renamed"
+		case 36:
+			r.Data = []byte("\xff" + string(r.Data))
+		}
+		return true
+	})
+	for _, s := range event.Stacks() {
+		w.drop(s, func(_ int, r warehouse.Row) bool { return r.Event == "list" && r.Item == 1 })
+	}
+	ev := w.collect(w.store(), Options{})
+	ev.At = began
+	return NewReport(ev, Policy{})
+}
+
+func render(t *testing.T, r Report, f Format) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := r.Write(&b, f, false); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestTextReport(t *testing.T) {
+	r := messy(t)
+	got := render(t, r, FormatText)
+	golden(t, "report.txt", got)
+	lines := strings.Split(strings.TrimSpace(got), "\n")
+	if !strings.HasPrefix(lines[0], "FAIL") || lines[0] != lines[len(lines)-1] {
+		t.Errorf("the verdict must be the first and the last line: %q, %q", lines[0], lines[len(lines)-1])
+	}
+	for i, c := range got {
+		if c == '\x1b' || c == '\u202e' {
+			t.Fatalf("byte %d: %q reaches the terminal", i, c)
+		}
+	}
+	// Columns stay aligned through wide characters: every number of a column ends where its title ends.
+	var header string
+	for _, l := range lines {
+		if strings.Contains(l, "duplicated") && strings.Contains(l, "staging") {
+			header = l
+		}
+		if header == "" || !strings.Contains(l, "│") && !regexp.MustCompile(`\d+ +\d+ +\d+ +\d+ +\d+ +\d+$`).MatchString(l) {
+			continue
+		}
+		if l != header && text.StringWidth(l) != text.StringWidth(header) {
+			t.Errorf("%q is %d columns wide, the header %d", l, text.StringWidth(l), text.StringWidth(header))
+		}
+	}
+	if header == "" {
+		t.Error("no table")
+	}
+}
+
+func TestTextColor(t *testing.T) {
+	var b bytes.Buffer
+	if err := messy(t).Write(&b, FormatText, true); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(b.String(), "\x1b[1;31mFAIL\x1b[0m") {
+		t.Errorf("begins with %.30q", b.String())
+	}
+}
+
+// TestJSONReport reads the report back and judges its evidence again: nothing a verdict rests on may be lost on the way.
+func TestJSONReport(t *testing.T) {
+	r := messy(t)
+	got := render(t, r, FormatJSON)
+	var back struct {
+		Verdict  json.RawMessage `json:"verdict"`
+		Evidence json.RawMessage `json:"evidence"`
+	}
+	if err := json.Unmarshal([]byte(got), &back); err != nil {
+		t.Fatal(err)
+	}
+	ev, err := DecodeEvidence(back.Evidence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := json.Marshal(r.Verdict)
+	again, _ := json.Marshal(Judge(*ev, Policy{}))
+	if string(want) != string(again) {
+		t.Errorf("judged again after JSON:\n%s\nwant\n%s", again, want)
+	}
+}
+
+func TestDecodeEvidence(t *testing.T) {
+	for name, c := range map[string]struct {
+		data string
+		err  string
+	}{
+		"unknown field": {`{"schema":1,"verdict":"PASS"}`, "unknown field"},
+		"two documents": {`{"schema":1}{"schema":1}`, "invalid character"},
+		"not JSON":      {`PASS`, "invalid character"},
+		"wrong type":    {`{"schema":1,"ledger":{"requests":-1}}`, "cannot unmarshal"},
+		"newer":         {`{"schema":2,"anything":true}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ev, err := DecodeEvidence([]byte(c.data))
+			if c.err == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if v := Judge(*ev, Policy{}); v.Outcome != Inconclusive || v.Reasons[0].Code != CodeSchema {
+					t.Errorf("evidence of a newer schema: %s %+v", v.Outcome, v.Reasons)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("error %v, want %q", err, c.err)
+			}
+		})
+	}
+}
+
+func TestJUnitReport(t *testing.T) {
+	r := messy(t)
+	got := render(t, r, FormatJUnit)
+	var back junitSuites
+	if err := xml.Unmarshal([]byte(got), &back); err != nil {
+		t.Fatalf("%v\n%s", err, got)
+	}
+	failed, skipped := 0, 0
+	for _, c := range back.Suites[0].Cases {
+		if c.Failure != nil {
+			failed++
+			if c.Failure.Body == "" && c.Name != "renamed" {
+				t.Errorf("case %q fails without a text in its body", c.Name)
+			}
+		}
+		if c.Skipped != nil {
+			skipped++
+		}
+	}
+	if failed != back.Failed || skipped != back.Skipped || len(back.Suites[0].Cases) != back.Tests || failed < 5 {
+		t.Errorf("counts %+v do not fit: %d failed, %d skipped of %d", back, failed, skipped, len(back.Suites[0].Cases))
+	}
+	r.Evidence.Candidate.Reachable = false
+	clean := *r.Evidence
+	clean.Events = []Event{{Name: "view", Stage: warehouse.Raw, Live: 1, Candidate: 1}}
+	clean.Either.Requests, clean.Either.IDSum, clean.Lost, clean.Ledger.Requests = 1, clean.Ledger.IDSum, Lost{}, 1
+	got = render(t, NewReport(&clean, Policy{}), FormatJUnit)
+	if !strings.Contains(got, `name="verdict (inconclusive)"`) || !strings.Contains(got, `name="view (inconclusive)"`) || strings.Contains(got, "<failure") {
+		t.Errorf("an inconclusive report:\n%s", got)
+	}
+}
+
+func TestMarkdownReport(t *testing.T) {
+	r := messy(t)
+	got := render(t, r, FormatMarkdown)
+	golden(t, "report.md", got)
+	for _, l := range strings.Split(got, "\n") {
+		if strings.HasPrefix(l, "- ") && regexp.MustCompile(`<|[^\\]\]\(|://|@\w|\| |\x1b`).MatchString(l) {
+			t.Errorf("a name formats, links or mentions in %q", l)
+		}
+	}
+	// A step summary of more than 1 MiB is lost as a whole.
+	for i := range 40_000 {
+		r.Evidence.Events = append(r.Evidence.Events, Event{Name: fmt.Sprintf("a rather long event name, number %d", i), Live: 2, Candidate: 1, Faults: Faults{Missing: 1}})
+	}
+	r.Verdict = Judge(*r.Evidence, Policy{})
+	got = render(t, r, FormatMarkdown)
+	if len(got) > maxMarkdown {
+		t.Errorf("%d bytes", len(got))
+	}
+	if !regexp.MustCompile(`\([0-9,]+ more names`).MatchString(got) {
+		t.Error("what was left out is not counted")
+	}
+	if !strings.Contains(got, "### Notes") && !strings.Contains(got, "### Why") {
+		t.Error("the reasons were cut off with the table")
+	}
+}
+
+func TestHTMLReport(t *testing.T) {
+	got := render(t, messy(t), FormatHTML)
+	for _, bad := range []string{"<script", "src=", "href=", "url(", "\x1b", "\u202e"} {
+		if strings.Contains(got, bad) {
+			t.Errorf("holds %q", bad)
+		}
+	}
+	for _, want := range []string{"&lt;script&gt;", "購入ボタン", "data.properties.n", "FAIL"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("lacks %q", want)
+		}
+	}
+}

@@ -1,0 +1,359 @@
+package compare
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/sparrowhq/sparrow/event"
+)
+
+// dialect is what differs between the engines' SQL. Every statement of this package is generated here and nowhere else;
+// testdata holds each of them in full.
+type dialect struct {
+	// table returns the name of a stack's raw table.
+	table func(event.Stack) string
+	// digest returns a well-mixed 64-bit integer of the columns that tells NULL from empty and does not depend on the
+	// order of rows. Digests are added up, so equal sums must mean equal rows but for one case in 2^64.
+	digest func(columns string) string
+	// wide turns a digest or a small integer into one whose SUM cannot overflow.
+	wide func(expr string) string
+	// tail returns event.IDTail of an eventId, NULL if it holds no hexadecimal digits where they belong.
+	tail func(eventID string) string
+	// micros returns a timestamp as microseconds since the epoch.
+	micros func(column string) string
+	// instant returns the timestamp of an integer of microseconds since the epoch.
+	instant func(micros int64) string
+	// divide is the integer quotient.
+	divide func(a, b string) string
+	// upto returns a table expression with one row per integer in [0, n), called column, laterally joined.
+	upto func(n, column string) string
+	// values returns a table expression called name of integer rows.
+	values func(name string, columns []string, rows [][]uint64) string
+	// octets is the length of a text in bytes.
+	octets func(column string) string
+}
+
+// duckSQL is the dialect of DuckDB 1.5.
+var duckSQL = dialect{
+	table: func(s event.Stack) string { return string(s) + ".raw" },
+	// hash() folds its columns together by exclusive-or at the end, which added up would let two rows swap their last
+	// column once in 10^8 times; hashing the result again mixes it.
+	digest: func(columns string) string { return "hash(hash(" + columns + "))" },
+	wide:   func(expr string) string { return "CAST(" + expr + " AS HUGEINT)" },
+	tail: func(id string) string {
+		return "TRY_CAST('0x' || substr(" + id + ", 21, 3) || substr(" + id + ", 25, 12) AS BIGINT)"
+	},
+	micros:  func(column string) string { return "epoch_us(" + column + ")" },
+	instant: func(micros int64) string { return fmt.Sprintf("make_timestamp(%d)", micros) },
+	divide:  func(a, b string) string { return a + " // " + b },
+	upto: func(n, column string) string {
+		return "UNNEST(range(" + n + ")) AS numbers(" + column + ")"
+	},
+	values: func(name string, columns []string, rows [][]uint64) string {
+		var b strings.Builder
+		b.WriteString("(VALUES ")
+		for i, row := range rows {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			b.WriteByte('(')
+			for j, v := range row {
+				if j > 0 {
+					b.WriteString(", ")
+				}
+				b.WriteString(strconv.FormatUint(v, 10))
+			}
+			b.WriteByte(')')
+		}
+		return b.String() + ") AS " + name + "(" + strings.Join(columns, ", ") + ")"
+	},
+	octets: func(column string) string { return "strlen(" + column + ")" },
+}
+
+// content is what two rows of one position must have in common. The build is not part of it, and run is 0 throughout.
+const content = `frame, request, item, "eventId", "timestamp", event, data, "dataBytes", "itemsInRequest", context`
+
+// part is a piece of the window: whole buckets of width frames, counted from the window's first frame.
+type part struct {
+	first, last uint64   // frames, both included
+	origin      uint64   // the window's first frame
+	width       uint64   // frames per bucket
+	buckets     []uint64 // of [first, last]; empty: all of them
+}
+
+func (d dialect) bucket(p part) string {
+	return d.divide(fmt.Sprintf("(frame - %d)", p.origin), strconv.FormatUint(p.width, 10))
+}
+
+// where selects the part's rows.
+func (d dialect) where(p part) string {
+	s := fmt.Sprintf("run = 0 AND frame BETWEEN %d AND %d", p.first, p.last)
+	if len(p.buckets) > 0 {
+		s += " AND " + d.bucket(p) + " IN (" + list(p.buckets) + ")"
+	}
+	return s
+}
+
+func list(numbers []uint64) string {
+	out := make([]string, len(numbers))
+	for i, n := range numbers {
+		out[i] = strconv.FormatUint(n, 10)
+	}
+	return strings.Join(out, ", ")
+}
+
+// profile sums a side up by bucket: rows, their digests, requests (rows with item 0, a doubled one as often as it is
+// there), and owed, the number of rows that those requests announce.
+func (d dialect) profile(stack event.Stack, p part) string {
+	return `SELECT bucket, COUNT(*) AS n, SUM(digest) AS digest, SUM(first) AS requests, SUM(owed) AS owed
+FROM (
+  SELECT ` + d.bucket(p) + ` AS bucket, ` + d.wide(d.digest(content)) + ` AS digest,
+    CASE WHEN item = 0 THEN 1 ELSE 0 END AS first,
+    CASE WHEN item = 0 THEN GREATEST("itemsInRequest", 1) ELSE 0 END AS owed
+  FROM ` + d.table(stack) + `
+  WHERE ` + d.where(p) + `
+) AS r
+GROUP BY bucket`
+}
+
+// names counts a side's rows by event name.
+func (d dialect) names(stack event.Stack, p part) string {
+	return `SELECT COALESCE(event, '') AS name, COUNT(*) AS n
+FROM ` + d.table(stack) + `
+WHERE ` + d.where(p) + `
+GROUP BY name`
+}
+
+// builds counts a side's rows by the build that wrote them, with its first and last frame.
+func (d dialect) builds(stack event.Stack, p part) string {
+	return `SELECT COALESCE(build, '') AS id, COUNT(*) AS n, MIN(frame) AS firstFrame, MAX(frame) AS lastFrame
+FROM ` + d.table(stack) + `
+WHERE ` + d.where(p) + `
+GROUP BY id
+ORDER BY firstFrame, id`
+}
+
+// places returns the buckets in which the items of lists are not exactly those that their requests announce, by
+// comparing digests of the places taken with digests of the places owed.
+func (d dialect) places(stack event.Stack, p part) string {
+	place := func(item string) string { return d.wide(d.digest("frame, request, " + item)) }
+	return `SELECT bucket
+FROM (
+  SELECT ` + d.bucket(p) + ` AS bucket, ` + place("item") + ` AS taken, ` + d.wide("0") + ` AS owed
+  FROM ` + d.table(stack) + `
+  WHERE ` + d.where(p) + ` AND NOT (item = 0 AND "itemsInRequest" <= 1)
+  UNION ALL
+  SELECT ` + d.bucket(p) + `, ` + d.wide("0") + `, ` + place("CAST(owedItem AS INTEGER)") + `
+  FROM ` + d.table(stack) + `, ` + d.upto(`"itemsInRequest"`, "owedItem") + `
+  WHERE ` + d.where(p) + ` AND item = 0 AND "itemsInRequest" > 1
+) AS r
+GROUP BY bucket
+HAVING SUM(taken) <> SUM(owed)
+ORDER BY bucket`
+}
+
+// firsts counts the rows with item 0 of a side and adds up their ids' tails, outside the buckets named. Where both sides
+// are known to be alike and nothing is doubled, that is the requests of each side and of both together.
+func (d dialect) firsts(stack event.Stack, p part, without []uint64) string {
+	not := ""
+	if len(without) > 0 {
+		not = " AND " + d.bucket(p) + " NOT IN (" + list(without) + ")"
+	}
+	return `SELECT COUNT(*) AS requests, COALESCE(SUM(tail), 0) AS idSum, COUNT(*) - COUNT(tail) AS badIds
+FROM (
+  SELECT ` + d.wide(d.tail(`"eventId"`)) + ` AS tail
+  FROM ` + d.table(stack) + `
+  WHERE ` + d.where(p) + not + ` AND item = 0
+) AS r`
+}
+
+// requests counts the distinct requests that live, the candidate, and either of them holds, and adds up their ids' tails,
+// for either live's where they disagree.
+func (d dialect) requests(live, candidate event.Stack, p part) string {
+	side := func(stack event.Stack, l, c string) string {
+		return `    SELECT frame, request, ` + l + ` AS l, ` + c + ` AS c, ` + d.wide(d.tail(`"eventId"`)) + ` AS tail
+    FROM ` + d.table(stack) + ` WHERE ` + d.where(p) + ` AND item = 0`
+	}
+	return `SELECT SUM(l) AS live, COALESCE(SUM(liveTail), 0) AS liveSum,
+  SUM(c) AS candidate, COALESCE(SUM(candidateTail), 0) AS candidateSum,
+  COUNT(*) AS either, COALESCE(SUM(COALESCE(liveTail, candidateTail)), 0) AS eitherSum, COUNT(*) - COUNT(COALESCE(liveTail, candidateTail)) AS badIds
+FROM (
+  SELECT frame, request, MAX(l) AS l, MAX(c) AS c, MIN(CASE WHEN l = 1 THEN tail END) AS liveTail, MIN(CASE WHEN c = 1 THEN tail END) AS candidateTail
+  FROM (
+` + side(live, "1", "0") + `
+    UNION ALL
+` + side(candidate, "0", "1") + `
+  ) AS r
+  GROUP BY frame, request
+) AS r`
+}
+
+// edge is what one side can still not be blamed for: its cursor and its holes.
+type edge struct {
+	stack  event.Stack
+	cursor event.Cursor // everything below is final
+	holes  []Hole       // disjoint
+}
+
+// cause tells why a side lacks the event at (frame, request).
+func (d dialect) cause(e edge, alias string) string {
+	s := fmt.Sprintf("CASE WHEN %s.reason IS NOT NULL THEN %s.reason", alias, alias)
+	if len(e.holes) == 0 {
+		s = "CASE"
+	}
+	return s + fmt.Sprintf(" WHEN frame > %d OR frame = %d AND request >= %d THEN 4 ELSE 0 END", e.cursor.Frame, e.cursor.Frame, e.cursor.Request)
+}
+
+// Codes of causes in the answers of faults.
+const (
+	causeAbsent  = 0
+	causeDead    = 1
+	causeExpired = 2
+	causeSampled = 3
+	causePending = 4
+)
+
+func causeCode(reason string) uint64 {
+	switch reason {
+	case "dead":
+		return causeDead
+	case "sampled":
+		return causeSampled
+	default:
+		return causeExpired
+	}
+}
+
+func (d dialect) holes(e edge, alias string) string {
+	if len(e.holes) == 0 {
+		return ""
+	}
+	var rows [][]uint64
+	for _, h := range e.holes {
+		rows = append(rows, []uint64{h.From.Frame, uint64(h.From.Request), h.To.Frame, uint64(h.To.Request), causeCode(h.Reason)})
+	}
+	return `
+  LEFT JOIN ` + d.values(alias, []string{"fromFrame", "fromRequest", "toFrame", "toRequest", "reason"}, rows) + `
+    ON (frame > ` + alias + `.fromFrame OR frame = ` + alias + `.fromFrame AND request >= ` + alias + `.fromRequest)
+    AND (frame < ` + alias + `.toFrame OR frame = ` + alias + `.toFrame AND request < ` + alias + `.toRequest)`
+}
+
+// faults joins both sides of a part by position and returns every way in which they differ: per (kind, cause, event) the
+// number of events, of those the first items of their requests, and the first examples by position.
+//
+// A position is
+//
+//	missing            live has it, the candidate has not
+//	extra              the candidate has it, live has not
+//	changed            both have it, and not the same contents (in the same proportion, where a side has it more than once)
+//	from, to           changed, and the name differs: under live's name, and under the candidate's
+//	doubledLive, doubledCandidate    a side has it more than once
+//	lost               its request announces it, and neither side has it
+//
+// lists says that requests of more than one item may occur; only then can an item be owed.
+func (d dialect) faults(live, candidate edge, p part, lists bool, examples int) string {
+	digest := d.wide(d.digest(content))
+	side := func(stack event.Stack, columns string) string {
+		return `    SELECT frame, request, item, GREATEST("itemsInRequest", 1) AS items, ` + columns + `
+    FROM ` + d.table(stack) + ` WHERE ` + d.where(p)
+	}
+	const name = "COALESCE(event, '')"
+	owed, withOwed := "", "stored"
+	if lists {
+		owed = `), owed AS (
+  SELECT frame, request, CAST(owedItem AS INTEGER) AS item
+  FROM (
+    SELECT frame, request, COALESCE(MAX(CASE WHEN l = 1 THEN items END), LEAST(MAX(items), 65536)) AS items
+    FROM stored
+    GROUP BY frame, request
+    HAVING MAX(items) > 1 OR MAX(item) > 0
+  ) AS lists, ` + d.upto("items", "owedItem") + `
+`
+		withOwed = `(
+    SELECT frame, request, item, l, c, liveDigest, candidateDigest, liveName, candidateName FROM stored
+    UNION ALL
+    SELECT frame, request, item, 0, 0, NULL, NULL, NULL, NULL FROM owed
+  ) AS r`
+	}
+	return `WITH stored AS (
+` + side(live.stack, "1 AS l, 0 AS c, "+digest+" AS liveDigest, "+d.wide("NULL")+" AS candidateDigest, "+name+" AS liveName, NULL AS candidateName") + `
+    UNION ALL
+` + side(candidate.stack, "0 AS l, 1 AS c, "+d.wide("NULL")+" AS liveDigest, "+digest+" AS candidateDigest, NULL AS liveName, "+name+" AS candidateName") + `
+` + owed + `), positions AS (
+  SELECT frame, request, item, SUM(l) AS l, SUM(c) AS c,
+    SUM(liveDigest) * SUM(c) <> SUM(candidateDigest) * SUM(l) AS differs,
+    MIN(liveName) AS liveName, MIN(candidateName) AS candidateName
+  FROM ` + withOwed + `
+  GROUP BY frame, request, item
+  HAVING SUM(l) <> 1 OR SUM(c) <> 1 OR SUM(liveDigest) <> SUM(candidateDigest)
+), faults AS (
+  SELECT k.kind, frame, request, item,
+    CASE k.kind WHEN 1 THEN ` + d.cause(candidate, "hc") + ` WHEN 2 THEN ` + d.cause(live, "hl") + ` ELSE 0 END AS cause,
+    CASE WHEN k.kind IN (2, 5, 7) THEN candidateName WHEN k.kind = 8 THEN '' ELSE liveName END AS event,
+    CASE k.kind WHEN 6 THEN l - 1 WHEN 7 THEN c - 1 ELSE 1 END AS amount
+  FROM positions` + d.holes(candidate, "hc") + d.holes(live, "hl") + `
+  CROSS JOIN ` + d.values("k", []string{"kind"}, [][]uint64{{1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}}) + `
+  WHERE CASE k.kind
+    WHEN 1 THEN l > 0 AND c = 0
+    WHEN 2 THEN l = 0 AND c > 0
+    WHEN 3 THEN l > 0 AND c > 0 AND differs
+    WHEN 4 THEN l > 0 AND c > 0 AND differs AND liveName <> candidateName
+    WHEN 5 THEN l > 0 AND c > 0 AND differs AND liveName <> candidateName
+    WHEN 6 THEN l > 1
+    WHEN 7 THEN c > 1
+    ELSE l = 0 AND c = 0 END
+)
+SELECT kind, cause, event, frame, request, item, amount, total, firsts
+FROM (
+  SELECT kind, cause, event, frame, request, item, amount,
+    SUM(amount) OVER (PARTITION BY kind, cause, event) AS total,
+    SUM(CASE WHEN item = 0 THEN 1 ELSE 0 END) OVER (PARTITION BY kind, cause, event) AS firsts,
+    ROW_NUMBER() OVER (PARTITION BY kind, cause, event ORDER BY frame, request, item) AS place
+  FROM faults
+) AS f
+WHERE place <= ` + strconv.Itoa(examples) + `
+ORDER BY kind, cause, event, frame, request, item`
+}
+
+// Codes of kinds in the answers of faults.
+const (
+	faultMissing          = 1
+	faultExtra            = 2
+	faultChanged          = 3
+	faultRenamedFrom      = 4
+	faultRenamedTo        = 5
+	faultDoubledLive      = 6
+	faultDoubledCandidate = 7
+	faultLost             = 8
+)
+
+// details returns a side's rows at given positions, with a digest per column, and data itself where it is JSON text of
+// at most maxData bytes.
+func (d dialect) details(stack event.Stack, positions [][]uint64, maxData int) string {
+	return `SELECT r.frame, r.request, r.item, r."eventId", ` + d.micros(`r."timestamp"`) + ` AS received, r.event,
+  ` + d.digest(`r."eventId"`) + `, ` + d.digest(`r."timestamp"`) + `, ` + d.digest("r.event") + `, ` + d.digest("r.data") + `, ` +
+		d.digest(`r."dataBytes"`) + `, ` + d.digest(`r."itemsInRequest"`) + `, ` + d.digest("r.context") + `,
+  CASE WHEN ` + d.octets("r.data") + ` <= ` + strconv.Itoa(maxData) + ` THEN r.data END AS data,
+  CASE WHEN ` + d.octets("r.context") + ` <= ` + strconv.Itoa(maxData) + ` THEN r.context END AS context
+FROM ` + d.table(stack) + ` AS r
+JOIN ` + d.values("w", []string{"frame", "request", "item"}, positions) + ` ON r.frame = w.frame AND r.request = w.request AND r.item = w.item
+WHERE r.run = 0
+ORDER BY r.frame, r.request, r.item`
+}
+
+// unexercised returns the event names seen outside the window since an instant, by rows.
+func (d dialect) unexercised(live, candidate event.Stack, w Window, since int64) string {
+	side := func(s event.Stack) string {
+		return `SELECT COALESCE(event, '') AS event, "timestamp" AS seen FROM ` + d.table(s) + `
+  WHERE run = 0 AND "timestamp" >= ` + d.instant(since) + fmt.Sprintf(" AND (frame < %d OR frame > %d)", w.First, w.Last)
+	}
+	return `SELECT event, COUNT(*) AS n, ` + d.micros("MAX(seen)") + ` AS lastSeen
+FROM (
+  ` + side(live) + `
+  UNION ALL
+  ` + side(candidate) + `
+) AS r
+GROUP BY event
+ORDER BY n DESC, event`
+}

@@ -1,0 +1,61 @@
+package compare
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/sparrowhq/sparrow/event"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// golden compares got with a file of testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := gocmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); d != "" {
+		t.Errorf("%s (run with -update to accept): -want +got\n%s", path, d)
+	}
+}
+
+// TestStatements shows every statement in full: these are what a new dialect has to say in its own words.
+func TestStatements(t *testing.T) {
+	whole := part{first: 3, last: 33335, origin: 3, width: 9}
+	some := part{first: 3, last: 1000, origin: 3, width: 9, buckets: []uint64{0, 7, 110}}
+	live := edge{stack: event.Green, cursor: event.Cursor{Frame: 33336}}
+	candidate := edge{stack: event.Blue, cursor: event.Cursor{Frame: 33000, Request: 2}, holes: []Hole{
+		{From: event.Cursor{Frame: 12, Request: 1}, To: event.Cursor{Frame: 12, Request: 2}, Reason: "dead"},
+		{From: event.Cursor{Frame: 20}, To: event.Cursor{Frame: 40}, Reason: "expired"},
+	}}
+	for name, sql := range map[string]string{
+		"profile":      duckSQL.profile(event.Green, whole),
+		"places":       duckSQL.places(event.Green, whole),
+		"names":        duckSQL.names(event.Blue, whole),
+		"builds":       duckSQL.builds(event.Blue, whole),
+		"firsts":       duckSQL.firsts(event.Green, whole, []uint64{0, 7, 110}),
+		"requests":     duckSQL.requests(event.Green, event.Blue, some),
+		"faults":       duckSQL.faults(live, edge{stack: event.Blue, cursor: live.cursor}, some, false, 5),
+		"faults-holes": duckSQL.faults(live, candidate, whole, true, 5),
+		"details":      duckSQL.details(event.Blue, [][]uint64{{12, 1, 0}, {13, 0, 2}}, maxDiffed),
+		"unexercised":  duckSQL.unexercised(event.Green, event.Blue, Window{First: 3, Last: 33335}, began),
+	} {
+		t.Run(name, func(t *testing.T) { golden(t, filepath.Join("duckdb", name+".sql"), sql+"\n") })
+	}
+}

@@ -1,0 +1,88 @@
+package duckdb
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/sparrowhq/sparrow/telemetry"
+)
+
+// Options configure Open. Every zero value means its default.
+type Options struct {
+	Path      string               // the database file; its folder is private to it and made with mode 0700; required
+	Memory    int64                // bytes DuckDB may use; 1 GiB
+	Threads   int                  // threads that one query may use, and that all of them share; the number of CPUs
+	Spill     int64                // bytes queries may spill into the folder's tmp; 8 GiB
+	Telemetry *telemetry.Telemetry // nil: nobody listens
+
+	QueueBytes    int64         // bytes of batches that may wait per stack, the one being written included; 64 MiB
+	QueueBatches  int           // batches that may wait per stack; 1,024
+	LiveRows      int           // rows in one transaction of the live stack; 65,536
+	CandidateRows int           // rows in one transaction of the candidate; 4,096
+	Patience      time.Duration // after which the candidate gets one transaction although the live stack never pauses; 1 s
+
+	Queries int           // queries that run at the same time; others wait; 4
+	Limit   int           // rows in an answer that names no limit; 100,000
+	MaxWait time.Duration // for a query, reading its answer included, if it names no shorter time; 1 min
+}
+
+func (o *Options) applyDefaults() error {
+	if o.Path == "" {
+		return errors.New("warehouse: Path is required: name the database file")
+	}
+	abs, err := filepath.Abs(o.Path)
+	if err != nil {
+		return fmt.Errorf("warehouse %s: %w", o.Path, err)
+	}
+	o.Path = abs
+	if o.Telemetry == nil {
+		o.Telemetry = telemetry.Discard()
+	}
+	def(&o.Memory, 1<<30)
+	def(&o.Threads, runtime.NumCPU())
+	def(&o.Spill, 8<<30)
+	def(&o.QueueBytes, 64<<20)
+	def(&o.QueueBatches, 1024)
+	def(&o.LiveRows, 65536)
+	def(&o.CandidateRows, 4096)
+	def(&o.Patience, time.Second)
+	def(&o.Queries, 4)
+	def(&o.Limit, 100_000)
+	def(&o.MaxWait, time.Minute)
+	return nil
+}
+
+func def[T comparable](v *T, d T) {
+	if *v == *new(T) {
+		*v = d
+	}
+}
+
+// privateFolder makes sure that nobody else can read the folder of path. A folder that already holds other things is
+// not ours to lock up: then it must be private already.
+func privateFolder(path string) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o077 == 0 {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	_, missing := os.Stat(path)
+	if len(entries) > 0 && missing != nil {
+		return fmt.Errorf("its folder is open to others (mode %04o) and holds other files: name a folder of its own, or chmod 700 it", info.Mode().Perm())
+	}
+	return os.Chmod(dir, 0o700)
+}

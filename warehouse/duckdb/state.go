@@ -1,0 +1,123 @@
+package duckdb
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
+)
+
+// key names a cursor.
+type key struct {
+	stack event.Stack
+	run   uint64
+	stage warehouse.Stage
+}
+
+// state is what the file says about itself, kept in memory since this process is the only writer. It changes only after
+// a commit succeeded; after one that failed it is read again.
+type state struct {
+	mu       sync.Mutex
+	cursors  map[key]event.Cursor
+	journals []warehouse.Journal // by first appearance; the last one is the one written now
+	timeline event.Timeline
+}
+
+func (s *state) cursor(k key) event.Cursor {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cursors[k]
+}
+
+func (s *state) list() []warehouse.Journal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.journals)
+}
+
+// live returns the stack that is live now; empty before the first control record.
+func (s *state) live() event.Stack {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.timeline.Live()
+}
+
+// snapshot returns a copy to plan with.
+func (s *state) snapshot() *plan {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &plan{cursors: maps.Clone(s.cursors), journals: slices.Clone(s.journals), timeline: s.timeline}
+}
+
+// loadState reads what the file says.
+func loadState(c *conn) (*state, error) {
+	s := new(state)
+	return s, s.load(c)
+}
+
+func (s *state) load(c *conn) error {
+	cursors := map[key]event.Cursor{}
+	err := c.rows("SELECT stack, run, stage, frame, request FROM cursors", nil, func(r []any) error {
+		k := key{event.Stack(r[0].(string)), uint64(r[1].(int64)), warehouse.Stage(r[2].(string))}
+		if _, double := cursors[k]; double {
+			return fmt.Errorf("two cursors for stack %s, run %d, stage %s: the file is damaged", k.stack, k.run, k.stage)
+		}
+		cursors[k] = event.Cursor{Frame: uint64(r[3].(int64)), Request: uint32(r[4].(int64))}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("cursors: %w", err)
+	}
+	var journals []warehouse.Journal
+	err = c.rows("SELECT id, first, highest FROM journals ORDER BY first", nil, func(r []any) error {
+		journals = append(journals, warehouse.Journal{ID: r[0].(string), First: uint64(r[1].(int64)), Highest: uint64(r[2].(int64))})
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("journals: %w", err)
+	}
+	var timeline event.Timeline
+	err = c.rows("SELECT sequence, record FROM timeline ORDER BY sequence", nil, func(r []any) error {
+		record, err := event.DecodeRecord(uint64(r[0].(int64)), []byte(r[1].(string)))
+		if err != nil {
+			return err
+		}
+		timeline, err = timeline.Append(record)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("timeline: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cursors, s.journals, s.timeline = cursors, journals, timeline
+	return nil
+}
+
+// commit takes over what a committed transaction did.
+func (s *state) commit(t *transaction) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.journals = append(s.journals, t.opens...)
+	if len(t.records) > 0 {
+		s.timeline = t.timeline // nobody else changed it meanwhile: a transaction with control records runs alone
+	}
+	for _, m := range t.moves {
+		s.cursors[m.key] = m.to
+		if m.run == 0 {
+			last := &s.journals[len(s.journals)-1]
+			last.Highest = max(last.Highest, highest(m.to))
+		}
+	}
+}
+
+// highest is the last frame of which a part lies below the cursor.
+func highest(c event.Cursor) uint64 {
+	if c.Request > 0 || c.Frame == 0 {
+		return c.Frame
+	}
+	return c.Frame - 1
+}
