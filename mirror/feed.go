@@ -49,6 +49,7 @@ type feed struct {
 
 	mu   sync.Mutex
 	view feedView
+	cut  context.CancelFunc // ends the call under way, or one that is over; nil before the first
 }
 
 // feedJournal is the journal as a feed uses it; the contracts are journal.Journal's.
@@ -166,7 +167,7 @@ func (f *feed) far(d *delivery) bool {
 
 // deliver makes one call and acts on its outcome.
 func (f *feed) deliver(ctx context.Context, d *delivery) error {
-	call, cancel := context.WithTimeout(f.calls, f.o.CallTimeout)
+	call, cancel := f.call(f.o.CallTimeout)
 	began := time.Now()
 	a, err := f.stack.deliver(call, d)
 	cancel()

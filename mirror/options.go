@@ -94,7 +94,7 @@ type RetentionOptions struct {
 	// Pressure is the part of the journal's size limit from which frames are removed before their age, and the
 	// candidate is no longer waited for; 0: 0.80.
 	Pressure float64
-	Every    time.Duration // between checks; 0: 5 s
+	Every    time.Duration // between checks; 0: 1 s
 }
 
 // withDefaults returns o checked, with every zero value replaced.
@@ -174,7 +174,7 @@ func (o FeedOptions) withDefaults() (FeedOptions, error) {
 func (o RetentionOptions) withDefaults() (RetentionOptions, error) {
 	orDefault(&o.MaxAge, 72*time.Hour)
 	orDefault(&o.Pressure, 0.80)
-	orDefault(&o.Every, 5*time.Second)
+	orDefault(&o.Every, time.Second)
 	if o.Pressure <= 0 || o.Pressure > 0.90 {
 		return o, fmt.Errorf("mirror: retention pressure of %v: must be above 0, and at most 0.90 so that it sets in before the journal refuses at 0.95", o.Pressure)
 	}
