@@ -58,7 +58,6 @@ acknowledged event is listed as "eventId<TAB>line number". The exit status is 1 
 	g.StringVar(&f.o.Key, "key", "dev", "write key")
 	g.BoolVar(&p.plain, "plain", false, "no progress bar")
 	p.jsonFlag(c)
-	p.serverFlag(c)
 	return c
 }
 
@@ -128,6 +127,9 @@ func (p *program) runSend(ctx context.Context, f *sendFlags) (err error) {
 		found, err := p.find()
 		if err != nil {
 			return err
+		}
+		if found.dir == "" {
+			return usage("SPARROW_SERVER names the operators' side of another machine: name its address for clients with --url")
 		}
 		f.o.URL = found.endpoints.Clients
 	}

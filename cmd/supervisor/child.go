@@ -25,7 +25,7 @@ var errStopping = errors.New("the supervisor is stopping")
 type child struct {
 	process   Process
 	s         *Supervisor
-	log       *logFile
+	log       *Log
 	stopping  chan struct{} // closed by the supervisor when this process's turn to stop has come
 	done      chan struct{} // closed by run when the process is gone for good
 	swaps     chan swap     // taken by run
@@ -37,6 +37,9 @@ type child struct {
 	runs  bool   // run was called
 	grave bool   // words is an error, not merely the last line
 	words string // of this start, from the log: the last error, else the last line
+
+	flood      int // errors since floodSince
+	floodSince time.Time
 }
 
 type swap struct {
@@ -46,7 +49,7 @@ type swap struct {
 }
 
 func newChild(s *Supervisor, p Process) (*child, error) {
-	log, err := openLog(filepath.Join(s.o.Folder.Path, "logs", p.Name+".log"))
+	log, err := OpenLog(filepath.Join(s.o.Folder.Path, "logs", p.Name+".log"))
 	if err != nil {
 		return nil, fmt.Errorf("log of %s: %w", p.Name, err)
 	}
@@ -155,7 +158,7 @@ func (c *child) start() (*exec.Cmd, <-chan error, error) {
 	c.words, c.grave = "", false
 	c.mu.Unlock()
 	cmd := exec.Command(c.current().Path, c.process.Args...)
-	cmd.Stdout, cmd.Stderr = c.log.file, c.log.file
+	cmd.Stdout, cmd.Stderr = c.log.File, c.log.File
 	// Ctrl-C reaches a whole process group: in one of its own, a child is stopped by us, in its turn.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 
@@ -274,7 +277,33 @@ func (c *child) logged(line []byte) {
 	}
 	c.mu.Unlock()
 	if e.grave {
-		c.s.report(c.process.Name, slog.LevelError, e.text)
+		c.surface(e.text)
+	}
+}
+
+// An operator is told of at most floodLines errors of a process within floodTime, and then how many there were.
+const (
+	floodLines = 5
+	floodTime  = 10 * time.Second
+)
+
+// surface tells of an error that the process logged. It is called by one goroutine at a time.
+func (c *child) surface(text string) {
+	c.mu.Lock()
+	now := time.Now()
+	var missed int
+	if now.Sub(c.floodSince) > floodTime {
+		missed = c.flood - floodLines
+		c.floodSince, c.flood = now, 0
+	}
+	c.flood++
+	told := c.flood <= floodLines
+	c.mu.Unlock()
+	if missed > 0 {
+		c.s.report(c.process.Name, slog.LevelError, fmt.Sprintf("%d more errors like these: see logs/%s.log", missed, c.process.Name))
+	}
+	if told {
+		c.s.report(c.process.Name, slog.LevelError, text)
 	}
 }
 
