@@ -154,7 +154,7 @@ func TestBombsAreBounded(t *testing.T) {
 	}{
 		"sixteen times as much": {[]string{"gzip"}, bombs, body.TooLarge, 4 * limit},
 		"the same, gzip twice":  {[]string{"gzip, gzip"}, gzipped(t, bombs), body.TooLarge, 10*limit + 2*uint64(len(bombs))},
-		"two GiB claimed":       {[]string{"gzip"}, claim, body.Undecodable, 64 << 10},
+		"two GiB claimed":       {[]string{"gzip"}, claim, body.Undecodable, 256 << 10},
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
