@@ -432,7 +432,7 @@ func (p *program) writeNextSteps(w io.Writer, u *installed) {
 		data = " --data " + shellWord(u.dir)
 	}
 	e := u.endpoints()
-	fmt.Fprintf(w, `Sparrow is ready. Everything it keeps is in %s; Ctrl-C stops it in order.
+	tell(w, `Sparrow is ready. Everything it keeps is in %s; Ctrl-C stops it in order.
 
   for clients    %s
   for operators  %s   token in %s

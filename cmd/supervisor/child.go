@@ -106,8 +106,8 @@ func (c *child) run(now <-chan struct{}) {
 			asking.Go(func() { c.askReady(ready) })
 			var ended, stop bool
 			select {
-			case err = <-exited:
-				ended = true
+			case e := <-exited:
+				err, ended = e.err, true
 			case <-c.stopping:
 				stop = true
 			case sw := <-c.swaps:
@@ -151,8 +151,11 @@ func (c *child) run(now <-chan struct{}) {
 	}
 }
 
+// exit is how a process ended; nil: with status 0.
+type exit struct{ err error }
+
 // start starts the process once. exited gets its exit status.
-func (c *child) start() (*exec.Cmd, <-chan error, error) {
+func (c *child) start() (*exec.Cmd, <-chan exit, error) {
 	c.log.mark()
 	c.mu.Lock()
 	c.words, c.grave = "", false
@@ -184,8 +187,8 @@ func (c *child) start() (*exec.Cmd, <-chan error, error) {
 		return nil, nil, fmt.Errorf("start %s: %w", c.process.Path, err)
 	}
 	c.update(func(s *State) { s.PID, s.Phase, s.Why = cmd.Process.Pid, Starting, "" })
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }() // ends with the process, which run waits for
+	exited := make(chan exit, 1)
+	go func() { exited <- exit{cmd.Wait()} }() // ends with the process, which run waits for
 	return cmd, exited, nil
 }
 
@@ -208,8 +211,8 @@ func (c *child) predecessor() (*watched, time.Duration, bool) {
 }
 
 // terminate ends the process in order within its bound, and for sure.
-func (c *child) terminate(cmd *exec.Cmd, exited <-chan error, now <-chan struct{}) {
-	cmd.Process.Signal(syscall.SIGTERM)
+func (c *child) terminate(cmd *exec.Cmd, exited <-chan exit, now <-chan struct{}) {
+	_ = cmd.Process.Signal(syscall.SIGTERM) // it fails if the process is gone, which is what is wanted
 	bound := time.NewTimer(c.process.Stop)
 	defer bound.Stop()
 	select {
@@ -220,7 +223,7 @@ func (c *child) terminate(cmd *exec.Cmd, exited <-chan error, now <-chan struct{
 		c.s.report(c.process.Name, slog.LevelError, fmt.Sprintf("did not stop within %s: killed", c.process.Stop))
 	case <-now:
 	}
-	cmd.Process.Kill()
+	_ = cmd.Process.Kill()
 	<-exited
 }
 

@@ -169,7 +169,7 @@ func (s *Supervisor) Run(ctx context.Context, now <-chan struct{}) error {
 			running.Go(func() { c.run(now) })
 		}
 		wait, cancel := context.WithTimeout(ctx, s.o.StartWait)
-		s.await(wait, func() bool { return all(stage, Ready) })
+		_ = s.await(wait, func() bool { return all(stage, Ready) }) // ready or not, the next stage starts
 		cancel()
 	}
 	<-ctx.Done()
