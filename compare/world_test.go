@@ -353,13 +353,3 @@ func (w *world) collect(e Warehouse, o Options) *Evidence {
 	}
 	return ev
 }
-
-// event returns the evidence of one event name.
-func (ev *Evidence) event(name string) Event {
-	for _, e := range ev.Events {
-		if e.Name == name {
-			return e
-		}
-	}
-	return Event{Name: name, Stage: warehouse.Raw}
-}

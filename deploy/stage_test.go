@@ -34,7 +34,6 @@ type stage struct {
 	stacks map[event.Stack]compare.StackStatus
 	totals map[uint64]event.Totals // by frame
 	holes  map[event.Stack]compare.StackLedger
-	last   uint64
 	down   error         // Status fails
 	silent chan struct{} // Status hangs until it is closed
 	blind  error         // Ledger fails

@@ -32,6 +32,31 @@ func TestGapIsSplitAtControlRecords(t *testing.T) {
 	}
 }
 
+// The last message was lost, and none comes after it that would show it.
+func TestLostLastMessageComesAgain(t *testing.T) {
+	j := open(t, options(t.TempDir()))
+	r := j.Read(1)
+	defer r.Close()
+	read(t, r, 1, 1000)
+	go func() {
+		for m := range r.p.messages {
+			if m.Header.Get("Status") == "" {
+				return
+			}
+			r.p.messages <- m
+		}
+	}()
+	// Nobody else takes from the channel yet.
+	if err := r.p.ask(1000); err != nil {
+		t.Fatal(err)
+	}
+	want := publish(t, j, "lost")
+	got := read(t, r, 2, 1000)
+	if d := cmp.Diff([]Entry{want}, got); d != "" {
+		t.Error(d)
+	}
+}
+
 // Messages lost between server and reader must come again, and never be taken for trimmed.
 func TestLostMessagesComeAgain(t *testing.T) {
 	j := open(t, options(t.TempDir()))

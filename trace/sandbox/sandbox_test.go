@@ -90,7 +90,10 @@ func (r *running) get(path string) string {
 
 func TestVendorsByHost(t *testing.T) {
 	s := start(t, Options{})
+	envelope := `{"dsn":"https://` + DefaultProjects()[Sentry][0].Key + `@o1.ingest.sentry.io/1"}` + "\n" + `{"type":"event"}` + "\n{}"
 	for _, row := range []struct{ host, path, body, vendor string }{
+		{"o1.ingest.sentry.io", "/api/1/envelope/", envelope, "sentry"},
+		{"sentry.io", "/api/1/envelope/", envelope, "sentry"},
 		{"www.google-analytics.com", strings.TrimPrefix(ga4Production, "/ga4"), ga4Hit("a", ""), "ga4"},
 		{"region1.google-analytics.com:443", strings.TrimPrefix(ga4Production, "/ga4"), ga4Hit("a", ""), "ga4"},
 		{"heapanalytics.com", "/api/track", heapGood("k"), "heap"},
@@ -132,8 +135,8 @@ func TestMisdirectedRequestsAreRecorded(t *testing.T) {
 }
 
 func TestSearchFindsEveryByte(t *testing.T) {
-	const secret = `p@ss "wörd"/1`
-	encoded := `p%40ss%20%22w%C3%B6rd%22%2F1`
+	const secret = `p@ss "wörd"/1😀`
+	encoded := `p%40ss%20%22w%C3%B6rd%22%2F1%f0%9f%98%80`
 	for _, row := range []struct {
 		where, path, body string
 		zip               bool
@@ -145,7 +148,7 @@ func TestSearchFindsEveryByte(t *testing.T) {
 		{"body", heapPath, `{"x":` + js(secret) + `}`, false, nil},
 		{"body", heapPath, `{` + js(secret) + `:1}`, false, nil},
 		{"body", heapPath, `{"x":` + js(js(map[string]string{"y": secret})) + `}`, false, nil},
-		{"body", heapPath, `{"x":"p\u0040ss \u0022w\u00f6rd\u0022\/1"}`, false, nil},
+		{"body", heapPath, `{"x":"p\u0040ss \u0022w\u00f6rd\u0022\/1\ud83d\ude00"}`, false, nil},
 		{"body", heapPath, "https://x.example/?q=" + encoded, false, nil},
 		{"body", heapPath, secret, false, nil},
 		{"body", amplitudePath, amplitudeBody(amplitudeEventOf(`"user_id":` + js(secret))), true, nil},
@@ -336,6 +339,9 @@ func TestRestartCountsOn(t *testing.T) {
 	s = start(t, Options{Dir: dir})
 	if diff := cmp.Diff(before, s.Counts()); diff != "" {
 		t.Errorf("(-before +after):\n%s", diff)
+	}
+	if text, err := os.ReadFile(files[0]); err != nil || !strings.HasSuffix(string(text), "}\n") {
+		t.Errorf("what the kill left is still there: %v", err)
 	}
 	if diff := cmp.Diff(ids, collectIDs(t, s, Heap, "production")); diff != "" {
 		t.Errorf("ids: %s", diff)

@@ -68,6 +68,7 @@ func TestSentryEnvelopes(t *testing.T) {
 		{"no header", "\n", 400, ""},
 		{"header is no object", "[]\n", 400, ""},
 		{"item without type", "{}\n{}\n{}", 400, ""},
+		{"item with an empty type", "{}\n{\"type\":\"\"}\n{}", 400, ""},
 		{"item header is no JSON", "{}\nevent\n{}", 400, ""},
 		{"length beyond the end", "{}\n" + `{"type":"event","length":9}` + "\n{}", 400, ""},
 		{"length not a number", "{}\n" + `{"type":"event","length":"2"}` + "\n{}", 400, ""},
