@@ -27,12 +27,12 @@ func TestEqualSidesPass(t *testing.T) {
 	w.many(1000, "view", "click", "", "購入")
 	w.accept([]item{{"view", `{"a":1}`}, {"view", `{"a":2}`}, {"click", `{"a":3}`}})
 	w.accept([]item{}, one("view", "not JSON \xff"), one("view", ""))
-	_, lost := w.verdict(w.store(), Options{})
-	if lost.Outcome != Fail || lost.Reasons[0].Code != CodeLost {
-		t.Fatalf("a request without any row, even for an empty list: %s %+v, want it reported lost", lost.Outcome, lost.Reasons)
+	_, v := w.verdict(w.store(), Options{})
+	if v.Outcome != Fail || v.Reasons[0].Code != CodeLost {
+		t.Fatalf("a request without any row, even for an empty list: %s %+v, want it reported lost", v.Outcome, v.Reasons)
 	}
-	if want := []event.Span{{First: w.next - 1, Last: w.next - 1}}; !slices.Equal(lost.Reasons[0].Frames, want) {
-		t.Errorf("lost in frames %v, want %v", lost.Reasons[0].Frames, want)
+	if want := []event.Span{{First: w.next - 1, Last: w.next - 1}}; !slices.Equal(v.Reasons[0].Frames, want) {
+		t.Errorf("lost in frames %v, want %v", v.Reasons[0].Frames, want)
 	}
 
 	w = newWorld(t)

@@ -12,6 +12,7 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +35,8 @@ type engine struct {
 	life  context.Context // ends with the engine, and with it every call
 	end   context.CancelFunc
 	fault atomic.Pointer[error] // an error of the disk that the server does not know of
+
+	checking sync.Mutex // held while the server is asked for its health
 }
 
 func newEngine(o Options) *engine {
@@ -171,11 +174,28 @@ func (e *engine) failure() error {
 	if e.server == nil || e.life.Err() != nil {
 		return nil
 	}
-	// Its other complaint, "error", is that it did not look ready within a millisecond, which a busy machine explains.
-	if h := e.server.Healthz(nil); h.Status == "unavailable" {
-		return errors.New(h.Error)
+	if !e.checking.TryLock() {
+		return nil // the last check hangs, with the disk: see there
 	}
-	return nil
+	found := make(chan error, 1)
+	go func() {
+		defer e.checking.Unlock()
+		// Its other complaint, "error", is that it did not look ready within a millisecond, which a busy machine explains.
+		if h := e.server.Healthz(nil); h.Status == "unavailable" {
+			found <- errors.New(h.Error)
+			return
+		}
+		found <- nil
+	}()
+	// A write that hangs holds a lock that the check needs. That is no error yet, and the keeper has more to do.
+	wait := time.NewTimer(time.Second)
+	defer wait.Stop()
+	select {
+	case err := <-found:
+		return err
+	case <-wait.C:
+		return nil
+	}
 }
 
 // readOnly lets the operator's credential see streams and read them, and nothing else.

@@ -136,7 +136,23 @@ func (c *conn) transaction(fn func() error) error {
 	}
 	if err := c.exec("COMMIT"); err != nil {
 		c.exec("ROLLBACK") // DuckDB leaves no transaction open after a failed commit; this is for the one that it might
-		return fmt.Errorf("commit: %w", err)
+		return &commitError{err}
 	}
 	return nil
+}
+
+// commitError is a failed COMMIT: what is on disk is not known until the file is opened again.
+type commitError struct{ err error }
+
+func (e *commitError) Error() string { return "commit: " + e.err.Error() }
+func (e *commitError) Unwrap() error { return e.err }
+
+// broken reports whether the database must be opened again before it can be trusted: DuckDB refuses to go on after some
+// errors, and after a failed commit its memory may know more than its log.
+func broken(err error) bool {
+	var c *commitError
+	if errors.As(err, &c) && !isKind(err, native.ErrorTypeTransaction, native.ErrorTypeConstraint) {
+		return true // these two kinds say that DuckDB undid it
+	}
+	return isKind(err, native.ErrorTypeFatal, native.ErrorTypeInternal) || strings.Contains(err.Error(), "database has been invalidated")
 }
