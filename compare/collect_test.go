@@ -251,6 +251,31 @@ func TestPipelineLoss(t *testing.T) {
 	}
 }
 
+// TestListsLostByBoth has both sides lose one item of a list, and double another, in the same way: everything is equal,
+// every number is right, and the ledger knows requests only.
+func TestListsLostByBoth(t *testing.T) {
+	for _, double := range []bool{false, true} {
+		w := newWorld(t)
+		w.many(100, "view")
+		w.accept([]item{{"a", `{"n":0}`}, {"b", `{"n":1}`}, {"c", `{"n":2}`}}, []item{{"a", "1"}, {"b", "2"}})
+		at := w.next - 1
+		for _, s := range event.Stacks() {
+			w.drop(s, func(_ int, r warehouse.Row) bool { return r.Frame == at && r.Request == 0 && r.Item == 1 })
+			if double {
+				w.double(s, func(_ int, r warehouse.Row) bool { return r.Frame == at && r.Request == 1 && r.Item == 1 })
+			}
+		}
+		ev, v := w.verdict(w.store(), Options{})
+		if v.Outcome != Fail || v.Reasons[0].Code != CodeLost || ev.Lost.Events != 1 {
+			t.Fatalf("doubled too: %v: %s %+v", double, v.Outcome, v.Reasons)
+		}
+		want := event.ID(w.accepted[len(w.accepted)-2].id, 1, true)
+		if !slices.Equal(v.Reasons[0].IDs, []string{want}) {
+			t.Errorf("ids %v, want %s", v.Reasons[0].IDs, want)
+		}
+	}
+}
+
 // TestHoles has the mirror withhold requests from the candidate: none of them is the candidate's fault but those that
 // failed alone there.
 func TestHoles(t *testing.T) {
