@@ -21,7 +21,7 @@ func TestProofAnswerFollowsSync(t *testing.T) {
 	}
 	s := up(t)
 	log := filepath.Join(t.TempDir(), "strace")
-	cmd := exec.Command(tracer, "-f", "-qq", "-y", "-s", "16", "-e", "trace=write,pwrite64,writev,sendto,fsync,fdatasync", "-o", log,
+	cmd := exec.Command(tracer, "-f", "-qq", "-yy", "-s", "16", "-e", "trace=write,pwrite64,writev,sendto,fsync,fdatasync", "-o", log,
 		"-p", strconv.Itoa(s.pid("mirror")))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
