@@ -52,6 +52,10 @@ var allowed = map[string]map[string]string{
 		"service":    "its HTTP face",
 		"telemetry":  "",
 	},
+	"trace/pipeline": {
+		"event":      "positions, requests and ids; it is pure, so nothing that logs, counts or stores",
+		"event/body": "a body is split as in the dispatcher, or positions would not agree",
+	},
 	"compare": {
 		"event":     "positions, totals, builds",
 		"warehouse": "it reads both datasets; compare only reads",

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -35,11 +36,12 @@ func (p *program) up() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Run everything on this machine: mirror, warehouse, and a dispatcher for each stack",
-		Long: `Run mirror, warehouse, and one dispatcher for each stack as separate processes on this machine, start them again
-when they end, and stop them in order on Ctrl-C or SIGTERM (a second one stops at once).
+		Long: fmt.Sprintf(`Run mirror, warehouse, and one dispatcher for each stack as separate processes on this machine, start them again
+when they end, and stop them in order on Ctrl-C or SIGTERM: the mirror first (within %s), then the dispatchers
+(%s), then the warehouse (%s). What takes longer is killed. A second Ctrl-C stops everything at once.
 
 Everything is kept in the data folder, which is private and used by one "sparrow up" at a time. What a stack runs is
-kept too: without --green and --blue, each stack runs what it ran before.`,
+kept too: without --green and --blue, each stack runs what it ran before.`, mirrorStop, dispatcherStop, warehouseStop),
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return p.runUp(c.Context(), &f) },
 	}
@@ -76,6 +78,7 @@ type installed struct {
 	dir       string
 	secret    string
 	telemetry *telemetry.Telemetry
+	log       *supervisor.Log // of this process
 	builds    *builds.Store
 	ownSHA    string
 	s         *supervisor.Supervisor
@@ -124,9 +127,14 @@ func (p *program) runUp(ctx context.Context, f *upFlags) (err error) {
 		return err
 	}
 	defer folder.Release()
+	// Whoever finds this file may rely on it, so it must not tell of the processes of an earlier run.
+	if err := os.Remove(endpointsFile(u.dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	if err := u.prepare(c); err != nil {
 		return err
 	}
+	defer u.log.Close()
 	defer u.telemetry.Close(2 * time.Second)
 	processes, err := u.bind(c, f)
 	if err != nil {
@@ -159,12 +167,11 @@ func (u *installed) prepare(c config.Config) (err error) {
 	if err := os.MkdirAll(filepath.Join(u.dir, "logs"), 0o700); err != nil {
 		return err
 	}
-	log, err := os.OpenFile(filepath.Join(u.dir, "logs", "up.log"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
-	if err != nil {
+	if u.log, err = supervisor.OpenLog(filepath.Join(u.dir, "logs", "up.log")); err != nil {
 		return err
 	}
 	u.telemetry, err = telemetry.New(telemetry.Options{
-		Process: "up", Version: readBuildInfo().Version, Format: c.Telemetry.Format, Level: level, Output: log,
+		Process: "up", Version: readBuildInfo().Version, Format: c.Telemetry.Format, Level: level, Output: u.log.File,
 		SentryDSN: c.Telemetry.SentryDSN, Environment: c.Telemetry.Environment,
 	})
 	return err
@@ -304,9 +311,13 @@ func (u *installed) run(ctx context.Context) error {
 	var helping sync.WaitGroup
 	ready, stopReady := context.WithCancel(ctx)
 	defer stopReady()
+	helping.Go(func() { u.log.Follow(helpers, func([]byte) {}) })
 	helping.Go(func() { u.serveControl(helpers) })
+	helping.Go(func() { u.tellWhatIsMissing(ready) })
 	helping.Go(func() {
-		if u.s.AwaitReady(ready) == nil {
+		err := u.s.AwaitReady(ready)
+		stopReady()
+		if err == nil {
 			u.announce()
 			u.follow(helpers)
 		}
@@ -329,6 +340,24 @@ func (u *installed) run(ctx context.Context) error {
 		u.say("stopped")
 	}
 	return err
+}
+
+// tellWhatIsMissing says now and then what is not ready yet, until ctx ends. On a terminal the status shows it.
+func (u *installed) tellWhatIsMissing(ctx context.Context) {
+	tick := time.NewTicker(15 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		for _, s := range u.s.States() {
+			if s.Phase != supervisor.Ready && !u.screen.Terminal {
+				u.say("still waiting for %s, which is %s: %s", s.Name, s.Phase, terminal.Printable(s.Why))
+			}
+		}
+	}
 }
 
 // follow keeps endpoints.json up to date.
@@ -386,13 +415,24 @@ func (u *installed) announce() {
 	}
 }
 
+// shellWord quotes what a shell would not take as one word.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+=:@%", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 func (p *program) writeNextSteps(w io.Writer, u *installed) {
 	sparrow, data := p.Program, ""
-	if p.data != "" {
-		data = " --data " + p.data
+	if p.data != "" || p.configFile != "" {
+		data = " --data " + shellWord(u.dir)
 	}
 	e := u.endpoints()
-	fmt.Fprintf(w, `Sparrow is ready. Everything it keeps is in %s; Ctrl-C stops it in order.
+	tell(w, `Sparrow is ready. Everything it keeps is in %s; Ctrl-C stops it in order.
 
   for clients    %s
   for operators  %s   token in %s

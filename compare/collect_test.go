@@ -160,7 +160,7 @@ func TestSeededFaults(t *testing.T) {
 				return true
 			})
 		}, nil, func(f Faults) uint64 { return f.Changed }, 1, CodeChanged, "view", []string{"timestamp"}, nil},
-		{"NULL for an empty text", func(w *world) {
+		{"bytes for an empty text", func(w *world) {
 			for _, s := range event.Stacks() {
 				w.alter(s, func(i int, r *warehouse.Row) bool {
 					if i == 4 {
@@ -169,7 +169,7 @@ func TestSeededFaults(t *testing.T) {
 					return true
 				})
 			}
-		}, []string{"UPDATE blue.raw SET data = NULL WHERE data = ''"}, func(f Faults) uint64 { return f.Changed }, 1, CodeChanged, "view", []string{"data"}, nil},
+		}, []string{`UPDATE blue.raw SET data = NULL, "dataBytes" = ''::BLOB WHERE data = ''`}, func(f Faults) uint64 { return f.Changed }, 1, CodeChanged, "view", []string{"data", "dataBytes"}, nil},
 		{"one byte of what is not UTF-8", func(w *world) {
 			for i, s := range event.Stacks() {
 				w.alter(s, func(k int, r *warehouse.Row) bool {

@@ -11,7 +11,8 @@ import (
 	"github.com/sparrowhq/sparrow/event/body"
 )
 
-// Longer values are cut, at a character: a client may send a header of any length, and it would go with every row.
+// Longer values are cut, at a character, counted as they are written: a client may send a header of any length and any
+// bytes, and it goes with every row of a body of ten thousand events.
 const (
 	maxWriteKey = 128
 	maxOrigin   = 256
@@ -104,7 +105,7 @@ func (o *object) raw(name string, value []byte) {
 	o.text = append(o.text, value...)
 }
 
-// member adds a string of at most most bytes before escaping; nothing if it is empty.
+// member adds a string of at most most bytes, as written; nothing if it is empty.
 func (o *object) member(name string, value []byte, most int) {
 	if len(value) == 0 {
 		return
@@ -112,28 +113,27 @@ func (o *object) member(name string, value []byte, most int) {
 	o.name(name)
 	o.text = append(o.text, '"')
 	const hex = "0123456789abcdef"
+	begin := len(o.text)
 	for i := 0; i < len(value); {
+		end := len(o.text)
 		c := value[i]
-		size := 1
-		if c >= utf8.RuneSelf {
-			_, size = utf8.DecodeRune(value[i:])
-		}
-		if i+size > most {
-			break
-		}
 		switch {
-		case size > 1:
-			o.text = append(o.text, value[i:i+size]...)
-		case c >= utf8.RuneSelf:
-			o.text = append(o.text, "\uFFFD"...)
 		case c == '"' || c == '\\':
 			o.text = append(o.text, '\\', c)
 		case c < 0x20:
 			o.text = append(o.text, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		default:
+		case c < utf8.RuneSelf:
 			o.text = append(o.text, c)
+		default: // what is not UTF-8 becomes U+FFFD
+			r, size := utf8.DecodeRune(value[i:])
+			o.text = utf8.AppendRune(o.text, r)
+			i += size - 1
 		}
-		i += size
+		i++
+		if len(o.text)-begin > most {
+			o.text = o.text[:end]
+			break
+		}
 	}
 	o.text = append(o.text, '"')
 }

@@ -45,7 +45,7 @@ type Options struct {
 	MaxItems        int // events in one body; beyond, it is kept as received; 0: 10,000
 
 	MaxDeliveryBytes int64         // of one POST /v1/frames; 0: 32 MiB, which holds the largest frame
-	MaxAppendBytes   int           // of rows in one append; a delivery with more is appended in parts; 0: 16 MiB
+	MaxAppendBytes   int           // of rows in one append, unless one request has more; a delivery with more is appended in parts; 0: 16 MiB
 	MaxAppendRows    int           // likewise; 0: 50,000
 	ReadTimeout      time.Duration // for the body of one delivery; 0: 30 s
 	AppendTimeout    time.Duration // for one append or one forwarded delivery; 0: 1 min
@@ -114,10 +114,12 @@ type Dispatcher struct {
 }
 
 // progress is a hint at where the raw stage stands, to spare work on what is already stored. The warehouse alone
-// decides: a hint that is too low costs work, one that is too high is found out by the warehouse as a gap.
+// decides: a hint that is too low costs work, one that is too high is found out by the warehouse as a gap. It holds for
+// one journal: that another one has frames of the same numbers is for the warehouse to find out, too.
 type progress struct {
-	run    uint64
-	cursor event.Cursor
+	run     uint64
+	journal string
+	cursor  event.Cursor
 }
 
 // New returns the dispatcher of one stack.
@@ -189,7 +191,7 @@ func (d *Dispatcher) stages(ctx context.Context, run uint64) (map[warehouse.Stag
 	if err != nil {
 		return nil, fmt.Errorf("warehouse: %w", err)
 	}
-	d.note(run, raw)
+	d.stands(run, raw)
 	stages := map[warehouse.Stage]event.Cursor{warehouse.Raw: raw}
 	if d.o.Forwarder != nil {
 		if stages[traceStage], err = d.o.Forwarder.Cursor(ctx, run); err != nil {
@@ -199,19 +201,28 @@ func (d *Dispatcher) stages(ctx context.Context, run uint64) (map[warehouse.Stag
 	return stages, nil
 }
 
-// note keeps the hint at where the raw stage stands.
-func (d *Dispatcher) note(run uint64, cursor event.Cursor) {
+// hint returns where the raw stage of a run probably stands; the zero cursor if that is not known for this journal.
+func (d *Dispatcher) hint(run uint64, journal string) event.Cursor {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.progress = progress{run: run, cursor: cursor}
-}
-
-// hint returns where the raw stage of a run probably stands; the zero cursor if that is not known.
-func (d *Dispatcher) hint(run uint64) event.Cursor {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.progress.run != run {
+	if d.progress.run != run || d.progress.journal != journal {
 		return event.Cursor{}
 	}
 	return d.progress.cursor
+}
+
+// appended notes where the raw stage stands after an append of this journal.
+func (d *Dispatcher) appended(run uint64, journal string, cursor event.Cursor) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.progress = progress{run: run, journal: journal, cursor: cursor}
+}
+
+// stands notes where the warehouse says that the raw stage stands, if that is the stage whose place is known.
+func (d *Dispatcher) stands(run uint64, cursor event.Cursor) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.progress.run == run {
+		d.progress.cursor = cursor
+	}
 }

@@ -93,7 +93,7 @@ func hang(_ http.ResponseWriter, r *http.Request) bool {
 }
 
 func withTrace(t testing.TB, appendTimeout time.Duration) (*stack, *memory, *tracer) {
-	m, tr := newMemory(), &tracer{cursor: event.Cursor{Frame: 1}}
+	m, tr := newMemory(), &tracer{}
 	peer := serve(t, tr.handler(t), telemetry.Discard())
 	o := options(m)
 	o.AppendTimeout = appendTimeout
@@ -188,9 +188,9 @@ func TestTraceBehindTheWarehouse(t *testing.T) {
 	s.sendWhole(one)
 	s.sendWhole(two)
 	tr.mu.Lock()
-	tr.cursor, tr.held = event.Cursor{Frame: 1}, nil
+	tr.cursor, tr.held = event.Cursor{}, nil
 	tr.mu.Unlock()
-	if got := s.send(three); got.Status != http.StatusConflict || got.Reason != "gap" || *got.Cursor != (event.Cursor{Frame: 1}) {
+	if got := s.send(three); got.Status != http.StatusConflict || got.Reason != "gap" || *got.Cursor != (event.Cursor{}) {
 		t.Fatalf("answered %+v", got)
 	}
 	if got := s.send(one); got.Status != http.StatusOK || *got.Cursor != (event.Cursor{Frame: 2}) {

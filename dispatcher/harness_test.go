@@ -48,12 +48,18 @@ func start(t testing.TB, o dispatcher.Options) *stack {
 	return serve(t, d.Handler(), telemetry.Discard())
 }
 
-func serve(t testing.TB, h http.Handler, tel *telemetry.Telemetry) *stack {
+func listen(t testing.TB, address string) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return l
+}
+
+func serve(t testing.TB, h http.Handler, tel *telemetry.Telemetry) *stack {
+	t.Helper()
+	l := listen(t, "127.0.0.1:0")
 	ctx, cancel := context.WithCancel(context.Background())
 	stopped := make(chan error, 1)
 	go func() { stopped <- service.Serve(ctx, tel, l, h, 5*time.Second) }()
@@ -172,11 +178,15 @@ func frame(t testing.TB, sequence uint64, requests ...*event.Request) *event.Del
 	return &event.DeliveredFrame{Sequence: sequence, Live: string(event.Green), Generation: 1, Data: data}
 }
 
-// delivery covers whole frames.
+// delivery covers whole frames; if the first is frame 1, from the very beginning.
 func delivery(frames ...*event.DeliveredFrame) *event.Delivery {
-	return &event.Delivery{
+	d := &event.Delivery{
 		Format: event.DeliveryFormat, Journal: "j1", FromFrame: frames[0].Sequence, ToFrame: frames[len(frames)-1].Sequence + 1, Frames: frames,
 	}
+	if d.FromFrame == 1 {
+		d.FromFrame = 0
+	}
+	return d
 }
 
 func gzipped(t testing.TB, text []byte) []byte {

@@ -43,10 +43,7 @@ func (m *memory) Append(ctx context.Context, b *warehouse.Batch) (event.Cursor, 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	key := stageKey{b.Stack, b.Run, b.Stage}
-	have, ok := m.cursors[key]
-	if !ok {
-		have = event.Cursor{Frame: 1}
-	}
+	have := m.cursors[key]
 	if m.journal != "" && b.Journal != m.journal {
 		return event.Cursor{}, &warehouse.JournalError{Known: m.journal, Got: b.Journal, Highest: have.Last(), First: b.From.Frame}
 	}
@@ -90,10 +87,7 @@ func (m *memory) Append(ctx context.Context, b *warehouse.Batch) (event.Cursor, 
 func (m *memory) Cursor(_ context.Context, stack event.Stack, run uint64, stage warehouse.Stage) (event.Cursor, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if have, ok := m.cursors[stageKey{stack, run, stage}]; ok {
-		return have, nil
-	}
-	return event.Cursor{Frame: 1}, nil
+	return m.cursors[stageKey{stack, run, stage}], nil
 }
 
 func (m *memory) Journals(context.Context) ([]warehouse.Journal, error) {

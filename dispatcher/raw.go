@@ -33,17 +33,17 @@ func (e *Failed) Unwrap() error { return e.Err }
 // below the delivery's end. It is called by one goroutine at a time.
 //
 // A delivery within MaxAppendBytes and MaxAppendRows is appended whole or not at all. A larger one is appended in
-// parts, between requests; if a later part fails, the cursor stands behind the earlier ones.
+// parts, cut between requests; if a later part fails, the cursor stands behind the earlier ones.
 func (d *Dispatcher) appendRaw(ctx context.Context, dl *event.Delivery) (event.Cursor, error) {
 	to := dl.To()
-	from := later(dl.From(), d.hint(dl.Run))
+	from := later(dl.From(), d.hint(dl.Run, dl.Journal))
 	if from.Compare(to) >= 0 && len(dl.Controls) == 0 {
 		// Probably applied before: asking is cheaper than doing it again.
 		have, err := d.o.Warehouse.Cursor(ctx, d.o.Stack, dl.Run, warehouse.Raw)
 		if err != nil {
 			return event.Cursor{}, fmt.Errorf("warehouse: cursor: %w", err)
 		}
-		d.note(dl.Run, have)
+		d.stands(dl.Run, have)
 		if have.Compare(to) >= 0 {
 			return have, nil
 		}
@@ -77,12 +77,7 @@ func (d *Dispatcher) appendRaw(ctx context.Context, dl *event.Delivery) (event.C
 			if from.Covers(f.Sequence, request) || !dl.Contains(f.Sequence, request) {
 				continue
 			}
-			if b.full() {
-				if _, err := b.flush(ctx, event.Cursor{Frame: f.Sequence, Request: request}); err != nil {
-					return event.Cursor{}, err
-				}
-			}
-			if err := b.add(f.Sequence, request, r); err != nil {
+			if err := b.add(ctx, f.Sequence, request, r); err != nil {
 				return event.Cursor{}, err
 			}
 		}
@@ -107,31 +102,32 @@ type batch struct {
 	began time.Time
 }
 
-func (b *batch) full() bool {
-	return b.bytes >= b.d.o.MaxAppendBytes || len(b.Rows) >= b.d.o.MaxAppendRows
-}
-
-// add adds the rows of one request. A panic is this request's, and costs the delivery, not the process.
-func (b *batch) add(frame uint64, request uint32, r *event.Request) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			b.d.o.Telemetry.Panic(v, slog.Uint64("frame", frame), slog.Int("request", int(request)))
-			err = &Failed{Frame: frame, Request: request, Panic: true}
-		}
-	}()
+// add adds the rows of one request. If that is too much for one append, what was added before is appended first.
+func (b *batch) add(ctx context.Context, frame uint64, request uint32, r *event.Request) error {
 	before := len(b.Rows)
-	rows, made := b.d.rowsOf(b.Rows, frame, request, r)
-	b.Rows = rows
-	const fixed = 128 // a row without what it points to
-	for i := range rows[before:] {
-		row := &rows[before+i]
-		b.bytes += fixed + len(row.Data) + len(row.Context) + len(row.Event)
+	made, err := b.make(frame, request, r)
+	if err != nil {
+		return err
 	}
+	const fixed = 160 // a row without what it points to
+	size := 0
+	fresh := b.Rows[before:]
+	for i := range fresh {
+		size += fixed + len(fresh[i].EventID) + len(fresh[i].Event) + len(fresh[i].Data) + len(fresh[i].Context)
+	}
+	if before > 0 && (b.bytes+size > b.d.o.MaxAppendBytes || len(b.Rows) > b.d.o.MaxAppendRows) {
+		b.Rows = b.Rows[:before]
+		if _, err := b.flush(ctx, event.Cursor{Frame: frame, Request: request}); err != nil {
+			return err
+		}
+		b.Rows = append(b.Rows, fresh...)
+	}
+	b.bytes += size
 	b.tally.requests++
 	b.tally.received += len(r.Body)
 	b.tally.decoded += made.decoded
 	if made.rejected == "" {
-		b.tally.accepted += len(rows) - before
+		b.tally.accepted += len(fresh)
 		return nil
 	}
 	if b.tally.rejected == nil {
@@ -139,6 +135,18 @@ func (b *batch) add(frame uint64, request uint32, r *event.Request) (err error) 
 	}
 	b.tally.rejected[made.rejected]++
 	return nil
+}
+
+// make appends the rows of one request to Rows. A panic is this request's, and costs the delivery, not the process.
+func (b *batch) make(frame uint64, request uint32, r *event.Request) (m made, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			b.d.o.Telemetry.Panic(v, slog.Uint64("frame", frame), slog.Int("request", int(request)))
+			err = &Failed{Frame: frame, Request: request, Panic: true}
+		}
+	}()
+	b.Rows, m = b.d.rowsOf(b.Rows, frame, request, r)
+	return m, nil
 }
 
 // flush appends what was added, as everything up to to, and starts anew from there. It returns the stage's cursor.
@@ -157,11 +165,11 @@ func (b *batch) flush(ctx context.Context, to event.Cursor) (event.Cursor, error
 		fallthrough
 	case err != nil:
 		if errors.As(err, &gap) {
-			d.note(b.run, gap.Have)
+			d.stands(b.run, gap.Have)
 		}
 		return event.Cursor{}, err
 	}
-	d.note(b.run, cursor)
+	d.appended(b.run, b.Journal, cursor)
 	d.metrics.add(b.tally)
 	if b.run == 0 {
 		d.metrics.frame.Set(float64(cursor.Frame))

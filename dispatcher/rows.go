@@ -17,6 +17,9 @@ const (
 	maxEnvelopeRepeated = 256 << 10 // all copies together
 )
 
+// maxEvent is how many bytes of an event's name the column holds; data has it whole.
+const maxEvent = 1 << 10
+
 // maker makes the rows of one request after another. It is not safe for concurrent use.
 type maker struct {
 	build                string
@@ -78,6 +81,9 @@ func (m *maker) append(rows []warehouse.Row, frame uint64, request uint32, r *ev
 		row.Item = uint32(i)
 		row.EventID = event.ID(id, uint32(i), m.body.List)
 		row.Event, row.Data = item.Event, item.Data
+		if len(row.Event) > maxEvent {
+			row.Event = strings.ToValidUTF8(row.Event[:maxEvent], "")
+		}
 		rows = append(rows, row)
 		if i == 0 && !everywhere {
 			row.Context = requestContext(r, nil, "")

@@ -59,6 +59,7 @@ func TestRowsOfEveryKindOfBody(t *testing.T) {
 		{"an empty array", " [ ]\n", nil, []string{`0||[ ]|0`}, ""},
 		{"an empty batch", `{"batch":[],"x":1}`, nil, []string{`0||{"batch":[],"x":1}|0`}, ""},
 		{"a name that is no string", `{"event":{"a":1}}`, nil, []string{`0||{"event":{"a":1}}|1`}, ""},
+		{"a very long name", `{"event":"` + strings.Repeat("€", 400) + `"}`, nil, []string{"0|" + strings.Repeat("€", 341) + `|{"event":"` + strings.Repeat("€", 400) + `"}|1`}, ""},
 		{"bytes that are not UTF-8", "{\"event\":\"\xff\"}", nil, []string{"0|\uFFFD|{\"event\":\"\xff\"}|1"}, ""},
 		{"nothing", "", nil, []string{`0|||1`}, "not json"},
 		{"text", "plain \xff\x00 text ", nil, []string{"0||plain \xff\x00 text |1"}, "not json"},
@@ -137,6 +138,10 @@ func TestContext(t *testing.T) {
 			r.Query = []byte("k=" + strings.Repeat(long, 20)) // 180 bytes
 			r.Headers = request(1, nil, "User-Agent", strings.Repeat("€", 400)).Headers
 		}, `{"writeKey":"` + strings.Repeat(long, 14) + `ä","userAgent":"` + strings.Repeat("€", 170) + `","address":"203.0.113.0"}`},
+		{"values that grow as they are written", func(r *event.Request) {
+			r.Query = []byte("k=" + strings.Repeat("\x01", 100))
+			r.Headers = request(1, nil, "Origin", strings.Repeat("\xff", 200), "Accept-Language", strings.Repeat(`"`, 127)).Headers
+		}, `{"writeKey":"` + strings.Repeat(`\u0001`, 21) + `","origin":"` + strings.Repeat("\uFFFD", 85) + `","language":"` + strings.Repeat(`\"`, 64) + `","address":"203.0.113.0"}`},
 		{"IPv6", func(r *event.Request) { r.Client = []byte("2001:db8:1:2:3::4") }, `{"writeKey":"dev","address":"2001:db8:1::"}`},
 		{"IPv6 with a zone", func(r *event.Request) { r.Client = []byte("fe80:1:2:3::4%eth0") }, `{"writeKey":"dev","address":"fe80:1:2::"}`},
 		{"IPv4 in IPv6", func(r *event.Request) { r.Client = []byte("::ffff:203.0.113.77") }, `{"writeKey":"dev","address":"203.0.113.0"}`},
@@ -328,8 +333,13 @@ func TestTwoRunsGiveIdenticalRows(t *testing.T) {
 		runs = append(runs, m.raw())
 	}
 	for _, run := range runs[1:] {
-		if diff := cmp.Diff(runs[0], run); diff != "" {
-			t.Error(diff)
+		if len(run) != len(runs[0]) {
+			t.Fatalf("%d rows, then %d", len(runs[0]), len(run))
+		}
+		for i := range run {
+			if !reflect.DeepEqual(runs[0][i], run[i]) {
+				t.Fatal(cmp.Diff(runs[0][i], run[i]))
+			}
 		}
 	}
 }

@@ -31,9 +31,6 @@ func (b ballast) size() int64 {
 	return info.Size()
 }
 
-// full reports whether everything is kept back that should be.
-func (b ballast) full() bool { return b.size() >= b.want }
-
 // fill makes the file as long as it should be, synced. On an error it is shorter, and stays what it can be.
 func (b ballast) fill() error {
 	f, err := os.OpenFile(b.path, os.O_CREATE|os.O_WRONLY, 0o600)

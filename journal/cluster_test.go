@@ -1,13 +1,17 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -206,5 +210,81 @@ func TestClusterThatIsAwayIsUnavailable(t *testing.T) {
 	defer r.Close()
 	if _, err := r.Next(ctx, 100); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Next: %v", err)
+	}
+}
+
+// deafening is a proxy to a NATS server that can lose an answer on the way back.
+type deafening struct {
+	net.Listener
+	lose atomic.Bool // the next answer to a publish
+}
+
+func (d *deafening) serve(server string) {
+	for {
+		client, err := d.Accept()
+		if err != nil {
+			return
+		}
+		back, err := net.Dial("tcp", server)
+		if err != nil {
+			_ = client.Close()
+			return
+		}
+		go func() { _, _ = io.Copy(back, client); _ = back.Close() }()
+		go func() {
+			defer client.Close()
+			b := make([]byte, 64<<10)
+			for {
+				n, err := back.Read(b)
+				if err != nil {
+					return
+				}
+				if bytes.Contains(b[:n], []byte(`{"stream":"sparrow", "seq":`)) || bytes.Contains(b[:n], []byte(`{"stream":"sparrow","seq":`)) {
+					if d.lose.CompareAndSwap(true, false) {
+						continue
+					}
+				}
+				if _, err := client.Write(b[:n]); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}
+
+// A control record whose answer is lost was appended all the same: trying again would be a conflict with oneself.
+func TestLostAnswerToAControlRecord(t *testing.T) {
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(), MaxPayload: maxPayload, JetStreamMaxStore: 1 << 40})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	defer s.Shutdown()
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the NATS server did not start")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &deafening{Listener: l}
+	defer proxy.Close()
+	go proxy.serve(s.Addr().String())
+
+	o := clusterOptions("nats://" + l.Addr().String())
+	o.Replicas, o.Timeout = 1, time.Second
+	j := open(t, o)
+	proxy.lose.Store(true)
+	cutover(t, j)
+	if proxy.lose.Load() {
+		t.Fatal("no answer was lost")
+	}
+	proxy.lose.Store(true)
+	if _, err := j.Publish(t.Context(), []byte("x"), frameTotals(t)); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a frame whose answer was lost: %v", err)
+	}
+	tl, err := j.Timeline(t.Context())
+	if err != nil || len(tl.Records()) != 2 {
+		t.Errorf("the timeline has %d records, %v", len(tl.Records()), err)
 	}
 }

@@ -94,12 +94,15 @@ func (j *Journal) appendControl(ctx context.Context, e *engine, c event.Control,
 	if errors.Is(err, ErrFull) {
 		return event.Record{}, err
 	}
-	// Lost, or written with the answer lost: the stream knows.
 	t, readErr := j.readTimeline(context.WithoutCancel(ctx), e)
-	if readErr != nil {
+	switch now, _ := t.Head(); {
+	case readErr != nil && !errors.Is(err, ErrConflict):
 		return event.Record{}, fmt.Errorf("%w; whether generation %d was written could not be found out: %w", err, c.Generation, readErr)
-	}
-	if now, _ := t.Head(); now.Generation >= c.Generation {
+	case readErr != nil:
+		return event.Record{}, err
+	case errors.Is(err, ErrConflict):
+		return event.Record{}, conflict(c, now)
+	case now.Generation >= c.Generation: // the answer was lost
 		return written(t, c)
 	}
 	return event.Record{}, err

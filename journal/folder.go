@@ -42,7 +42,7 @@ func openFolder(path string, ballast int64) (_ *folder, err error) {
 	f := &folder{path: path, lock: lock, ballast: newBallast(path, ballast), dirs: dirs{path: path, synced: map[string]time.Time{}}}
 	defer func() {
 		if err != nil {
-			f.close()
+			err = errors.Join(err, f.close())
 		}
 	}()
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
@@ -54,7 +54,7 @@ func openFolder(path string, ballast int64) (_ *folder, err error) {
 	}
 	// Only for the message above, so a full disk does not matter.
 	if err := lock.Truncate(0); err == nil {
-		fmt.Fprintf(lock, "pid %d\n", os.Getpid())
+		_, _ = fmt.Fprintf(lock, "pid %d\n", os.Getpid())
 	}
 	return f, f.checkFormat()
 }

@@ -55,7 +55,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	}
 	defer func() {
 		if err != nil {
-			j.Close()
+			err = errors.Join(err, j.Close())
 		}
 	}()
 	if j.metrics, err = newMetrics(o.Telemetry.Registry, j); err != nil {
@@ -102,7 +102,8 @@ func (j *Journal) settleStreams(ctx context.Context, e *engine) error {
 		try, cancel := context.WithTimeout(ctx, 2*time.Second)
 		err := j.prepare(try, e)
 		cancel()
-		if err == nil || ctx.Err() != nil || !errors.Is(err, ErrUnavailable) || time.Now().After(end) {
+		passing := errors.Is(err, ErrUnavailable) || missing(err)
+		if !passing || ctx.Err() != nil || time.Now().After(end) {
 			return err
 		}
 		wait := time.NewTimer(100 * time.Millisecond)

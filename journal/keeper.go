@@ -41,11 +41,11 @@ func (j *Journal) keep() {
 			if wait := time.Until(j.retryAt()); wait > 0 && e == nil {
 				continue
 			}
-			j.repair(j.ending, e, err)
+			_ = j.repair(j.ending, e, err) // says itself how it went
 			continue
 		}
 		j.tendBallast()
-		j.refresh(j.ending)
+		_ = j.refresh(j.ending) // a failure is why frames are refused, until the next time
 	}
 }
 

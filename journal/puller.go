@@ -290,7 +290,7 @@ func (p *puller) pause(ctx context.Context) error {
 func (p *puller) drop() {
 	if p.consumer != "" && p.conn != nil && p.conn.IsConnected() {
 		// So that it does not wait five minutes; nobody listens for the answer.
-		p.conn.Publish("$JS.API.CONSUMER.DELETE."+p.stream+"."+p.consumer, nil)
+		_ = p.conn.Publish("$JS.API.CONSUMER.DELETE."+p.stream+"."+p.consumer, nil)
 	}
 	p.consumer, p.asked = "", ""
 }
@@ -299,7 +299,7 @@ func (p *puller) drop() {
 func (p *puller) hangUp() {
 	p.drop()
 	if p.conn != nil {
-		p.conn.Flush()
+		_ = p.conn.FlushTimeout(time.Second)
 		p.conn.Close()
 	}
 	p.engine, p.conn, p.sub, p.messages = nil, nil, nil, nil

@@ -47,7 +47,6 @@ type Reader struct {
 	p      puller
 	cancel context.CancelFunc
 	open   context.Context // ends with Close
-	before []Entry         // found but not returned yet
 }
 
 // Read returns a reader whose first entry begins at sequence from (0 is 1). It costs nothing until Next is called.

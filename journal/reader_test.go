@@ -32,6 +32,32 @@ func TestGapIsSplitAtControlRecords(t *testing.T) {
 	}
 }
 
+// The last message was lost, and none comes after it that would show it.
+func TestLostLastMessageComesAgain(t *testing.T) {
+	j := open(t, options(t.TempDir()))
+	r := j.Read(1)
+	defer r.Close()
+	read(t, r, 1, 1000)
+	messages := r.p.messages
+	go func() {
+		for m := range messages {
+			if m.Header.Get("Status") == "" {
+				return
+			}
+			messages <- m
+		}
+	}()
+	// Nobody else takes from the channel yet.
+	if err := r.p.ask(1000); err != nil {
+		t.Fatal(err)
+	}
+	want := publish(t, j, "lost")
+	got := read(t, r, 2, 1000)
+	if d := cmp.Diff([]Entry{want}, got); d != "" {
+		t.Error(d)
+	}
+}
+
 // Messages lost between server and reader must come again, and never be taken for trimmed.
 func TestLostMessagesComeAgain(t *testing.T) {
 	j := open(t, options(t.TempDir()))
@@ -43,6 +69,7 @@ func TestLostMessagesComeAgain(t *testing.T) {
 	defer r.Close()
 	got := read(t, r, 1, 1) // now it has a connection
 	stolen := 0
+	messages := r.p.messages
 	done := make(chan struct{})
 	stop := make(chan struct{})
 	go func() {
@@ -57,14 +84,14 @@ func TestLostMessagesComeAgain(t *testing.T) {
 			}
 			var m *nats.Msg
 			select {
-			case m = <-r.p.messages:
+			case m = <-messages:
 			case <-stop:
 				return
 			}
 			if m.Header.Get("Status") == "" {
 				stolen++
 			} else {
-				r.p.messages <- m
+				messages <- m
 			}
 		}
 	}()

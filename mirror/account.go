@@ -20,7 +20,6 @@ type account struct {
 	delivered uint64         // requests below the cursor that the stack confirmed
 	dead      []event.Cursor // dead-lettered positions, ascending; also above the cursor
 	expired   []expiry       // ascending, disjoint
-	changed   bool           // since it was last saved
 	saved     event.Cursor   // the cursor as last saved
 }
 
@@ -50,7 +49,6 @@ func (a *account) key() string { return "feed." + string(a.stack) }
 func (a *account) encode() ([]byte, event.Cursor, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.changed = false
 	data, err := json.Marshal(savedAccount{Format: stateFormat, Cursor: a.cursor, Delivered: a.delivered, Expired: a.expired})
 	return data, a.cursor, err
 }
@@ -108,14 +106,14 @@ func (a *account) skipLocked(c event.Cursor) event.Cursor {
 func (a *account) advance(c event.Cursor, n uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.cursor, a.delivered, a.changed = c, a.delivered+n, true
+	a.cursor, a.delivered = c, a.delivered+n
 }
 
 // retreat moves the cursor back to c, with n confirmed requests no longer below it.
 func (a *account) retreat(c event.Cursor, n uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.cursor, a.delivered, a.changed = c, a.delivered-min(n, a.delivered), true
+	a.cursor, a.delivered = c, a.delivered-min(n, a.delivered)
 }
 
 // at returns the cursor.
@@ -159,7 +157,6 @@ func (a *account) expire(e expiry) (undo func()) {
 		defer a.mu.Unlock()
 		a.dead, a.expired = dead, expired
 	}
-	a.changed = true
 	a.dead = slices.DeleteFunc(a.dead, func(c event.Cursor) bool { return e.From.Compare(c) <= 0 && c.Compare(e.To) < 0 })
 	if n := len(a.expired); n > 0 {
 		last := &a.expired[n-1]
@@ -242,18 +239,18 @@ func (a *account) frames(first uint64) []event.Span {
 }
 
 // holeAt returns the hole that the request at c lies in, from c on.
-func (a *account) holeAt(c event.Cursor) (hole, bool) {
+func (a *account) holeAt(c event.Cursor) (Hole, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, e := range a.expired {
 		if e.From.Compare(c) <= 0 && c.Compare(e.To) < 0 {
-			return hole{From: c, To: e.To, Reason: reasonExpired, Requests: e.Totals.Requests}, true
+			return Hole{From: c, To: e.To, Reason: reasonExpired, Requests: e.Totals.Requests}, true
 		}
 	}
 	if _, found := slices.BinarySearchFunc(a.dead, c, event.Cursor.Compare); found {
-		return hole{From: c, To: event.Cursor{Frame: c.Frame, Request: c.Request + 1}, Reason: reasonDead, Requests: 1}, true
+		return Hole{From: c, To: event.Cursor{Frame: c.Frame, Request: c.Request + 1}, Reason: reasonDead, Requests: 1}, true
 	}
-	return hole{}, false
+	return Hole{}, false
 }
 
 // holeWithin returns the index of the first request of the frame of c, above c, at which a hole begins; all of the
@@ -274,18 +271,17 @@ func (a *account) holeWithin(c event.Cursor, requests uint32) uint32 {
 }
 
 // redeem corrects an expired range of which the stack has a part after all: it stands at c, inside the range. The part
-// below holds n requests, which count as delivered.
-func (a *account) redeem(c event.Cursor, n uint64) {
+// below holds at most n requests; redeem returns how many are no longer expired.
+func (a *account) redeem(c event.Cursor, n uint64) uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range a.expired {
-		e := &a.expired[i]
-		if e.From.Compare(c) < 0 && c.Compare(e.To) < 0 {
+		if e := &a.expired[i]; e.From.Compare(c) < 0 && c.Compare(e.To) < 0 {
 			n = min(n, e.Totals.Requests)
 			e.From, e.Approximate = c, true
 			e.Totals.Requests -= n
-			a.delivered += n
-			a.changed = true
+			return n
 		}
 	}
+	return 0
 }

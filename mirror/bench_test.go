@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -127,9 +128,15 @@ func BenchmarkIntake(b *testing.B) {
 			defer x.stop()
 			measure(b, strings.TrimPrefix(x.clients, "http://"), connections)
 			e := x.settled()
-			if n := e.Stacks[event.Green].Accepted; n < uint64(b.N) {
-				b.Errorf("%d accepted, %d were answered", n, b.N)
+			accepted := e.Stacks[event.Green].Accepted
+			if accepted < uint64(b.N) {
+				b.Errorf("%d accepted, %d were answered", accepted, b.N)
 			}
+			s, err := x.client.Status(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(accepted)/float64(s.Journal.LastFrame), "requests/frame")
 		})
 	}
 }
@@ -158,7 +165,7 @@ func measure(b *testing.B, addr string, connections int) {
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	b.ResetTimer()
-	began := time.Now()
+	began, used := time.Now(), processorTime()
 	for range connections {
 		wg.Go(func() {
 			mine := make([]time.Duration, 0, 4096)
@@ -180,8 +187,10 @@ func measure(b *testing.B, addr string, connections int) {
 	}
 	wg.Wait()
 	took := time.Since(began)
+	used = processorTime() - used
 	b.StopTimer()
 	b.ReportMetric(float64(len(times))/took.Seconds(), "requests/s")
+	b.ReportMetric(used.Seconds()*1e6/float64(len(times)), "cpu-us/request")
 	b.ReportMetric(percentile(times, 0.99).Seconds()*1e3, "p99-ms")
 	b.ReportMetric(0, "ns/op")
 }
@@ -193,4 +202,14 @@ func percentile(times []time.Duration, p float64) time.Duration {
 	sorted := append([]time.Duration(nil), times...)
 	slices.Sort(sorted)
 	return sorted[int(float64(len(sorted)-1)*p)]
+}
+
+// processorTime is what this process has used so far: unlike the time that passes, it hardly depends on what else the
+// machine does.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

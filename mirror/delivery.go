@@ -15,7 +15,7 @@ type delivery struct {
 	journal  string
 	from, to event.Cursor
 	controls []event.Record
-	holes    []hole
+	holes    []Hole
 	frames   []deliveredFrame
 
 	requests uint64 // in [from, to), without holes: counted in the frames' bytes
@@ -31,11 +31,11 @@ type deliveredFrame struct {
 	data       []byte
 }
 
-// hole is a range of positions a stack never gets.
-type hole struct {
+// Hole is a range of requests, [From, To), that a stack never gets.
+type Hole struct {
 	From     event.Cursor `json:"from"`
-	To       event.Cursor `json:"to"`     // exclusive
-	Reason   string       `json:"reason"` // dead, expired, sampled
+	To       event.Cursor `json:"to"`
+	Reason   string       `json:"reason"` // dead, expired
 	Requests uint64       `json:"requests"`
 }
 

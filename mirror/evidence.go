@@ -12,17 +12,9 @@ import (
 // InexactError says that a range of the ledger begins or ends inside a line whose frames are no longer in the journal.
 type InexactError = inexactError
 
-// Hole is a range of requests, [From, To), that a stack never gets.
-type Hole struct {
-	From     event.Cursor `json:"from"`
-	To       event.Cursor `json:"to"`
-	Reason   string       `json:"reason"` // expired; dead requests are listed by position
-	Requests uint64       `json:"requests"`
-}
-
 // clip returns the part of an expired range that lies in [low, high), which holds requests requests.
 func (e expiry) clip(low, high event.Cursor, requests uint64) Hole {
-	h := Hole{From: e.From, To: e.To, Reason: "expired", Requests: requests}
+	h := Hole{From: e.From, To: e.To, Reason: reasonExpired, Requests: requests}
 	if h.From.Compare(low) < 0 {
 		h.From = low
 	}

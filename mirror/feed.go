@@ -41,6 +41,7 @@ type feed struct {
 	gaps      int       // in a row, without a delivery in between
 	said      string    // what was last logged of the stack
 	due       time.Time // when a candidate that catches up may have its next delivery
+	gather    time.Time // until when requests are left to gather
 
 	expiries chan expiryRequest // sent by retention; run answers each
 	dirty    chan struct{}      // holds a token when the account changed; sent by run
@@ -48,6 +49,7 @@ type feed struct {
 
 	mu   sync.Mutex
 	view feedView
+	cut  context.CancelFunc // ends the call under way, or one that is over; nil before the first
 }
 
 // feedJournal is the journal as a feed uses it; the contracts are journal.Journal's.
@@ -123,6 +125,11 @@ func (f *feed) step(ctx context.Context) error {
 	}
 	d := f.next()
 	if d.from == d.to && len(d.controls) == 0 {
+		if wait := time.Until(f.gather); wait > 0 {
+			f.rest(ctx, wait, false)
+			return nil
+		}
+		f.prefetch.ask()
 		f.rest(ctx, f.o.ProbeEvery, true)
 		if time.Since(f.asked) >= f.o.ProbeEvery {
 			f.asked = time.Time{}
@@ -160,7 +167,7 @@ func (f *feed) far(d *delivery) bool {
 
 // deliver makes one call and acts on its outcome.
 func (f *feed) deliver(ctx context.Context, d *delivery) error {
-	call, cancel := context.WithTimeout(f.calls, f.o.CallTimeout)
+	call, cancel := f.call(f.o.CallTimeout)
 	began := time.Now()
 	a, err := f.stack.deliver(call, d)
 	cancel()
@@ -205,6 +212,7 @@ func (f *feed) confirm(d *delivery, a applied) {
 		f.told = d.controls[n-1].Sequence
 	}
 	if d.requests > 0 {
+		f.gather = time.Now().Add(f.o.Gather)
 		f.isolation.success(d.requests)
 		f.bytes = min(f.bytes*2, f.o.MaxBytes)
 	}

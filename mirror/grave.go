@@ -55,7 +55,7 @@ func (f *feed) suspect(ctx context.Context, d *delivery, content *contentError) 
 		return content
 	}
 	// The stack must be well at this moment, or it is not the request that is at fault.
-	call, cancel := context.WithTimeout(f.calls, f.o.CallTimeout)
+	call, cancel := f.call(f.o.CallTimeout)
 	defer cancel()
 	if _, err := f.stack.deliver(call, &delivery{journal: d.journal, from: d.from, to: d.from}); err != nil {
 		return err

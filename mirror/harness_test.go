@@ -54,7 +54,7 @@ type rig struct {
 	journals map[string]journalSeen
 	controls map[uint64][]byte
 	requests []arrived
-	holes    []hole
+	holes    []Hole
 	calls    int
 	empty    int // calls without requests
 	build    event.Build
@@ -180,7 +180,7 @@ func (s *rig) applyLocked(d *event.Delivery) (status int, problem string) {
 		for _, h := range d.Holes {
 			at := event.Cursor{Frame: h.ToFrame, Request: h.ToRequest}
 			if at.Compare(s.cursor) > 0 {
-				s.holes = append(s.holes, hole{From: event.Cursor{Frame: h.FromFrame, Request: h.FromRequest}, To: at, Reason: h.Reason, Requests: h.Requests})
+				s.holes = append(s.holes, Hole{From: event.Cursor{Frame: h.FromFrame, Request: h.FromRequest}, To: at, Reason: h.Reason, Requests: h.Requests})
 			}
 		}
 		s.cursor = d.To()

@@ -49,11 +49,12 @@ type ledgerJournal interface {
 
 const (
 	ledgerLog     = "ledger"
-	ledgerHint    = "ledger" // key of the state that says where in the log a late line stands
-	hintEvery     = 16       // lines
-	keptPages     = 4        // closed pages kept in detail; and older ones that were asked for
-	keptLines     = 4096     // lines kept in memory; older ones are read from the log
-	ledgerReading = 1 << 20  // bytes of headers read at once
+	ledgerHint    = "ledger"             // key of the state that says where in the log a late line stands
+	hintEvery     = 16                   // lines
+	keptPages     = 4                    // closed pages kept in detail; and older ones that were asked for
+	keptLines     = 4096                 // lines kept in memory; older ones are read from the log
+	ledgerReading = 1 << 20              // bytes of headers read at once
+	ledgerPause   = 5 * time.Millisecond // between two reads
 )
 
 // hint is where in the log a late line stands. It may be behind, never ahead.
@@ -127,6 +128,13 @@ func (l *ledger) follow(ctx context.Context) error {
 		}
 		if err := l.save(ctx); err != nil && ctx.Err() == nil {
 			l.telemetry.Log.Debug("ledger line not saved yet", "error", err)
+		}
+		// What comes meanwhile is read at once.
+		wait := time.NewTimer(ledgerPause)
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
 		}
 	}
 }

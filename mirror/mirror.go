@@ -160,7 +160,9 @@ func (m *Mirror) serve(ctx context.Context, intakeDown <-chan struct{}) error {
 	late.Stop()
 	m.wait(errStopping)
 	m.state.Store(nil)
-	return errors.Join(err, o.journal.Close())
+	err = errors.Join(err, o.journal.Close())
+	<-o.committer.done // at the latest now: a closed journal keeps nobody waiting
+	return err
 }
 
 // farewell says what is left for next time.

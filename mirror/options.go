@@ -73,6 +73,7 @@ type IntakeOptions struct {
 // FeedOptions bound what a stack gets and how failures are met. Each feed has budgets of its own.
 type FeedOptions struct {
 	MaxBytes    int           // bytes of one delivery, unless a single frame is larger; 0: 4 MiB
+	Gather      time.Duration // least time between two deliveries, so that few requests share one; 0: 2 ms
 	CallTimeout time.Duration // of one call; 0: 30 s
 	MaxBackoff  time.Duration // between attempts at a stack that is down or busy; 0: 5 s
 	CatchUpRate int64         // bytes a second at which a candidate catches up; 0: 32 MiB
@@ -93,7 +94,7 @@ type RetentionOptions struct {
 	// Pressure is the part of the journal's size limit from which frames are removed before their age, and the
 	// candidate is no longer waited for; 0: 0.80.
 	Pressure float64
-	Every    time.Duration // between checks; 0: 5 s
+	Every    time.Duration // between checks; 0: 1 s
 }
 
 // withDefaults returns o checked, with every zero value replaced.
@@ -156,6 +157,7 @@ func (o IntakeOptions) withDefaults() (IntakeOptions, error) {
 
 func (o FeedOptions) withDefaults() (FeedOptions, error) {
 	orDefault(&o.MaxBytes, 4<<20)
+	orDefault(&o.Gather, 2*time.Millisecond)
 	orDefault(&o.CallTimeout, 30*time.Second)
 	orDefault(&o.MaxBackoff, 5*time.Second)
 	orDefault(&o.CatchUpRate, 32<<20)
@@ -172,7 +174,7 @@ func (o FeedOptions) withDefaults() (FeedOptions, error) {
 func (o RetentionOptions) withDefaults() (RetentionOptions, error) {
 	orDefault(&o.MaxAge, 72*time.Hour)
 	orDefault(&o.Pressure, 0.80)
-	orDefault(&o.Every, 5*time.Second)
+	orDefault(&o.Every, time.Second)
 	if o.Pressure <= 0 || o.Pressure > 0.90 {
 		return o, fmt.Errorf("mirror: retention pressure of %v: must be above 0, and at most 0.90 so that it sets in before the journal refuses at 0.95", o.Pressure)
 	}

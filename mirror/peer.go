@@ -22,7 +22,10 @@ func (p proxies) trust(a netip.Addr) bool {
 // X-Forwarded-For that is not one. Each proxy appends whom it heard, so everything to the left of that is the client's
 // own claim. What cannot be read ends the search at the last address that could.
 func (p proxies) client(remote string, h http.Header) netip.Addr {
-	peer := hostAddr(remote)
+	peer := netip.Addr{}
+	if ap, err := netip.ParseAddrPort(remote); err == nil { // net/http's own, so almost always
+		peer = ap.Addr().Unmap().WithZone("")
+	}
 	if !p.trust(peer) {
 		return peer
 	}

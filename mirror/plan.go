@@ -54,7 +54,7 @@ func plan(c event.Cursor, window []item, a *account, t event.Timeline, limit bou
 			continue
 		}
 		if it.Kind == journal.Gap { // nothing that this journal accepted
-			d.holes = append(d.holes, hole{From: c, To: event.AfterFrame(it.Last), Reason: reasonExpired})
+			d.holes = append(d.holes, Hole{From: c, To: event.AfterFrame(it.Last), Reason: reasonExpired})
 			c = event.AfterFrame(it.Last)
 			continue
 		}

@@ -15,8 +15,10 @@ type reader interface {
 	Close()
 }
 
-// prefetch reads ahead while a delivery is under way, so that the next one holds everything that came meanwhile.
-// It holds at most max bytes beside what was taken from it (and one entry more).
+// prefetch reads ahead while a delivery is under way, so that the next one holds what came meanwhile. It holds at most
+// max bytes beside what was taken from it (and one entry more).
+//
+// Where little comes at a time it does not: it reads only when asked, since one read then brings what several would have.
 type prefetch struct {
 	reader reader
 	max    int
@@ -30,11 +32,16 @@ type prefetch struct {
 
 	ready chan struct{} // holds a token when entries or err may be there; sent by run
 	room  chan struct{} // holds a token when bytes may have become less; sent by take
+	want  chan struct{} // holds a token when more is asked for; sent by ask
 }
+
+// eager is how many bytes one read must have brought for the next one to be made unasked.
+const eager = 64 << 10
 
 func startPrefetch(r reader, maxBytes int) *prefetch {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &prefetch{reader: r, max: maxBytes, cancel: cancel, done: make(chan struct{}), ready: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	p := &prefetch{reader: r, max: maxBytes, cancel: cancel, done: make(chan struct{}),
+		ready: make(chan struct{}, 1), room: make(chan struct{}, 1), want: make(chan struct{}, 1)}
 	go p.run(ctx)
 	return p
 }
@@ -42,7 +49,15 @@ func startPrefetch(r reader, maxBytes int) *prefetch {
 func (p *prefetch) run(ctx context.Context) {
 	defer close(p.done)
 	defer p.reader.Close()
+	got := 0
 	for {
+		if got < eager {
+			select {
+			case <-p.want:
+			case <-ctx.Done():
+				return
+			}
+		}
 		p.mu.Lock()
 		room := p.max - p.bytes
 		p.mu.Unlock()
@@ -58,11 +73,13 @@ func (p *prefetch) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		got = 0
 		p.mu.Lock()
 		p.entries = append(p.entries, entries...)
 		for _, e := range entries {
-			p.bytes += len(e.Data)
+			got += len(e.Data)
 		}
+		p.bytes += got
 		p.err = err
 		p.mu.Unlock()
 		signal(p.ready)
@@ -71,6 +88,9 @@ func (p *prefetch) run(ctx context.Context) {
 		}
 	}
 }
+
+// ask lets one more read be made. It does not block.
+func (p *prefetch) ask() { signal(p.want) }
 
 // take returns everything that was read ahead. It does not block; ready says when there is something.
 func (p *prefetch) take() ([]journal.Entry, error) {

@@ -66,18 +66,21 @@ func (f *feed) recount(ctx context.Context, have, c event.Cursor) error {
 		}
 		return err
 	}
+	known, redeemed := c, uint64(0)
 	for _, e := range f.account.expiredIn(c, event.Cursor{Frame: c.Frame, Request: c.Request + 1}) {
-		if e.From.Compare(c) < 0 && e.To.Compare(c) > 0 { // it had got further than it could say
-			t, _, err := f.ledger.totals(ctx, e.From.Frame, c.Frame-1)
-			if err != nil {
-				return err
-			}
-			f.account.redeem(c, t.Requests)
+		if e.From.Compare(c) >= 0 {
+			continue
 		}
+		// It had got further than it could say when these were given up: it has what lies below c.
+		t, _, err := f.ledger.totals(ctx, e.From.Frame, c.Frame-1)
+		if err != nil {
+			return err
+		}
+		known, redeemed = e.From, f.account.redeem(c, t.Requests-min(t.Requests, uint64(e.From.Request)))
 	}
-	n, err := f.count(ctx, have, c)
+	n, err := f.count(ctx, have, known)
 	if err == nil {
-		f.account.advance(c, n)
+		f.account.advance(c, n+redeemed)
 	}
 	return err
 }

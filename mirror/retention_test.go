@@ -102,13 +102,44 @@ func TestTrimByAge(t *testing.T) {
 // Short of space, the journal gives up what the candidate does not have, and writes down what: clients and the live stack
 // see nothing of it.
 func TestCandidateExpiresUnderPressure(t *testing.T) {
+	var released chan struct{}
+	hang := func(_ http.ResponseWriter, r *http.Request, _ *event.Delivery) bool {
+		select {
+		case <-r.Context().Done():
+		case <-released:
+		}
+		return true
+	}
+	for name, fault := range map[string]func(s *rig) (up func()){
+		"refuses": (*rig).down,
+		"hangs": func(s *rig) func() {
+			s.script(onlyFrames(hang))
+			return func() { s.script(nil); close(released) }
+		},
+		"applies and hangs": func(s *rig) func() {
+			s.script(onlyFrames(func(w http.ResponseWriter, r *http.Request, d *event.Delivery) bool {
+				s.apply(d)
+				return hang(w, r, d)
+			}))
+			return func() { s.script(nil); close(released) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			released = make(chan struct{})
+			candidateExpires(t, fault)
+		})
+	}
+}
+
+func candidateExpires(t *testing.T, fault func(*rig) (up func())) {
 	b := setUp(t, func(o *Options) {
-		o.Journal.MaxBytes = 16 << 20
+		o.Journal.MaxBytes = 8 << 20
 		o.Retention.Every = 20 * time.Millisecond
 		o.Retention.Pressure = 0.5
+		o.Grace = time.Second
 	})
 	b.both(b.send(10, 1))
-	up := b.blue.down()
+	up := fault(b.blue)
 	ids := map[uuid.UUID]bool{}
 	var mu sync.Mutex
 	body := strings.Repeat("x", 8<<10)
@@ -149,7 +180,24 @@ func TestCandidateExpiresUnderPressure(t *testing.T) {
 		t.Errorf("%d expired for green, which is live", n)
 	}
 
-	// It is durable, and a stack that comes back is told.
+	// It is durable before anything is trimmed.
+	j := b.mirror.state.Load().journal
+	bounds, err := j.Bounds(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := j.GetState(t.Context(), "feed.blue")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var saved account
+	if err := saved.decode(data); err != nil {
+		t.Fatal(err)
+	}
+	if c := saved.skip(saved.at()); c.Frame < bounds.First {
+		t.Errorf("the journal begins at %d, but after a crash now nobody would know that frames below %d are given up", bounds.First, c.Frame)
+	}
+	// A stack that comes back is told, also by the next mirror.
 	b.stop()
 	b.start()
 	if n := b.mirrorExpired(event.Blue); n < expired {
@@ -181,7 +229,7 @@ func TestCandidateExpiresUnderPressure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if x := l.Stacks[event.Blue]; x.Expired.Requests != expired || x.Approximate || l.Totals.Requests != uint64(10+len(ids)) {
+	if x := l.Stacks[event.Blue]; x.Expired.Requests != expired || l.Totals.Requests != uint64(10+len(ids)) {
 		t.Errorf("the ledger: %+v of %+v", x, l.Totals)
 	}
 	var under uint64

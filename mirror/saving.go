@@ -108,18 +108,47 @@ func (f *feed) expire(ctx context.Context, upto uint64) error {
 	return nil
 }
 
-// askExpiry is expire, asked from another goroutine. The feed answers between two calls.
+// patienceWithCall is how long a call may hold up an expiry.
+const patienceWithCall = time.Second
+
+// askExpiry is expire, asked from another goroutine. The feed answers between two calls; one that takes long is cut, so
+// that a stack that hangs cannot keep space from being freed.
 func (f *feed) askExpiry(ctx context.Context, upto uint64) error {
 	q := expiryRequest{upto: upto, reply: make(chan error, 1)}
-	select {
-	case f.expiries <- q:
-	case <-ctx.Done():
-		return fmt.Errorf("feed of %s: busy with a call: %w", f.stack.name, ctx.Err())
+	patience := time.NewTicker(patienceWithCall)
+	defer patience.Stop()
+	for asked := false; !asked; {
+		select {
+		case f.expiries <- q:
+			asked = true
+		case <-patience.C:
+			f.cutCall()
+		case <-ctx.Done():
+			return fmt.Errorf("feed of %s: busy with a call: %w", f.stack.name, ctx.Err())
+		}
 	}
 	select {
 	case err := <-q.reply:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// call returns a context for one call to the stack.
+func (f *feed) call(timeout time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(f.calls, timeout)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cut = cancel
+	return ctx, cancel
+}
+
+// cutCall ends the call under way. Whether the stack applied it shows when it is asked for its cursor.
+func (f *feed) cutCall() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cut != nil {
+		f.cut()
 	}
 }

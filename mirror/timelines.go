@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -105,10 +104,9 @@ func (k *timelines) append(ctx context.Context, c event.Control) (event.Record, 
 		return event.Record{}, err
 	}
 	if !k.extend(r) {
-		// Somebody else's record came first, unseen. The new one is durable either way; the feeds find both in the stream.
-		if err := k.refresh(ctx); err != nil && !errors.Is(err, context.Canceled) {
-			return r, nil
-		}
+		// Somebody else's record came first, unseen. The new one is durable either way: if the stream cannot be asked now,
+		// the feeds find both in it.
+		_ = k.refresh(ctx)
 	}
 	return r, nil
 }

@@ -106,9 +106,9 @@ func Authenticated(secret string) mux.MiddlewareFunc {
 	want := sha256.Sum256([]byte(secret))
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+			token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 			got := sha256.Sum256([]byte(token))
-			if secret == "" || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			if !ok || secret == "" || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 				w.Header().Set("WWW-Authenticate", "Bearer")
 				Problem(w, http.StatusUnauthorized, "the Authorization header does not carry this installation's secret")
 				return

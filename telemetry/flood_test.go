@@ -29,7 +29,7 @@ func TestFlood(t *testing.T) {
 		expect("another kind at the same time", "b", 3, 3, 0)
 		time.Sleep(interval - 1)
 		expect("not a minute later", "a", 10, 0, 0)
-		time.Sleep(1)
+		time.Sleep(1 * time.Nanosecond)
 		expect("a minute later", "a", 10, 1, 105)
 		time.Sleep(90 * time.Second)
 		expect("another minute and a half", "a", 1, 1, 9)

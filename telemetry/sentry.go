@@ -36,10 +36,10 @@ type reporter struct {
 func newReporter(o Options, g gate, t *transport) (*reporter, error) {
 	u, err := url.Parse(o.SentryDSN)
 	if err != nil || u.Host == "" {
-		return nil, errors.New("Sentry's DSN is not a URL like https://KEY@HOST/PROJECT")
+		return nil, errors.New("the Sentry DSN is not a URL like https://KEY@HOST/PROJECT")
 	}
 	if u.Scheme != "https" && !loopback(u.Hostname()) {
-		return nil, errors.New("Sentry's DSN must begin with https://, except for a Sentry on this machine")
+		return nil, errors.New("the Sentry DSN must begin with https://, except for a Sentry on this machine")
 	}
 	release := o.Version
 	if release == "" {
@@ -58,7 +58,7 @@ func newReporter(o Options, g gate, t *transport) (*reporter, error) {
 		BeforeSendMetric:      func(*sentry.Metric) *sentry.Metric { return nil },
 	})
 	if err != nil {
-		return nil, errors.New("Sentry's DSN is refused: want one like https://KEY@HOST/PROJECT")
+		return nil, errors.New("the Sentry DSN is refused: want one like https://KEY@HOST/PROJECT")
 	}
 	return &reporter{client: client}, nil
 }

@@ -71,7 +71,6 @@ type Sender struct {
 	mu       sync.Mutex
 	statuses map[string]int64
 	problem  string // of the last request that was given up
-	fatal    error  // the first error that makes going on useless
 }
 
 // New returns a sender.

@@ -25,7 +25,7 @@ var errStopping = errors.New("the supervisor is stopping")
 type child struct {
 	process   Process
 	s         *Supervisor
-	log       *logFile
+	log       *Log
 	stopping  chan struct{} // closed by the supervisor when this process's turn to stop has come
 	done      chan struct{} // closed by run when the process is gone for good
 	swaps     chan swap     // taken by run
@@ -37,6 +37,9 @@ type child struct {
 	runs  bool   // run was called
 	grave bool   // words is an error, not merely the last line
 	words string // of this start, from the log: the last error, else the last line
+
+	flood      int // errors since floodSince
+	floodSince time.Time
 }
 
 type swap struct {
@@ -46,7 +49,7 @@ type swap struct {
 }
 
 func newChild(s *Supervisor, p Process) (*child, error) {
-	log, err := openLog(filepath.Join(s.o.Folder.Path, "logs", p.Name+".log"))
+	log, err := OpenLog(filepath.Join(s.o.Folder.Path, "logs", p.Name+".log"))
 	if err != nil {
 		return nil, fmt.Errorf("log of %s: %w", p.Name, err)
 	}
@@ -103,8 +106,8 @@ func (c *child) run(now <-chan struct{}) {
 			asking.Go(func() { c.askReady(ready) })
 			var ended, stop bool
 			select {
-			case err = <-exited:
-				ended = true
+			case e := <-exited:
+				err, ended = e.err, true
 			case <-c.stopping:
 				stop = true
 			case sw := <-c.swaps:
@@ -148,14 +151,17 @@ func (c *child) run(now <-chan struct{}) {
 	}
 }
 
+// exit is how a process ended; nil: with status 0.
+type exit struct{ err error }
+
 // start starts the process once. exited gets its exit status.
-func (c *child) start() (*exec.Cmd, <-chan error, error) {
+func (c *child) start() (*exec.Cmd, <-chan exit, error) {
 	c.log.mark()
 	c.mu.Lock()
 	c.words, c.grave = "", false
 	c.mu.Unlock()
 	cmd := exec.Command(c.current().Path, c.process.Args...)
-	cmd.Stdout, cmd.Stderr = c.log.file, c.log.file
+	cmd.Stdout, cmd.Stderr = c.log.File, c.log.File
 	// Ctrl-C reaches a whole process group: in one of its own, a child is stopped by us, in its turn.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 
@@ -181,8 +187,8 @@ func (c *child) start() (*exec.Cmd, <-chan error, error) {
 		return nil, nil, fmt.Errorf("start %s: %w", c.process.Path, err)
 	}
 	c.update(func(s *State) { s.PID, s.Phase, s.Why = cmd.Process.Pid, Starting, "" })
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }() // ends with the process, which run waits for
+	exited := make(chan exit, 1)
+	go func() { exited <- exit{cmd.Wait()} }() // ends with the process, which run waits for
 	return cmd, exited, nil
 }
 
@@ -205,8 +211,8 @@ func (c *child) predecessor() (*watched, time.Duration, bool) {
 }
 
 // terminate ends the process in order within its bound, and for sure.
-func (c *child) terminate(cmd *exec.Cmd, exited <-chan error, now <-chan struct{}) {
-	cmd.Process.Signal(syscall.SIGTERM)
+func (c *child) terminate(cmd *exec.Cmd, exited <-chan exit, now <-chan struct{}) {
+	_ = cmd.Process.Signal(syscall.SIGTERM) // it fails if the process is gone, which is what is wanted
 	bound := time.NewTimer(c.process.Stop)
 	defer bound.Stop()
 	select {
@@ -217,7 +223,7 @@ func (c *child) terminate(cmd *exec.Cmd, exited <-chan error, now <-chan struct{
 		c.s.report(c.process.Name, slog.LevelError, fmt.Sprintf("did not stop within %s: killed", c.process.Stop))
 	case <-now:
 	}
-	cmd.Process.Kill()
+	_ = cmd.Process.Kill()
 	<-exited
 }
 
@@ -274,7 +280,33 @@ func (c *child) logged(line []byte) {
 	}
 	c.mu.Unlock()
 	if e.grave {
-		c.s.report(c.process.Name, slog.LevelError, e.text)
+		c.surface(e.text)
+	}
+}
+
+// An operator is told of at most floodLines errors of a process within floodTime, and then how many there were.
+const (
+	floodLines = 5
+	floodTime  = 10 * time.Second
+)
+
+// surface tells of an error that the process logged. It is called by one goroutine at a time.
+func (c *child) surface(text string) {
+	c.mu.Lock()
+	now := time.Now()
+	var missed int
+	if now.Sub(c.floodSince) > floodTime {
+		missed = c.flood - floodLines
+		c.floodSince, c.flood = now, 0
+	}
+	c.flood++
+	told := c.flood <= floodLines
+	c.mu.Unlock()
+	if missed > 0 {
+		c.s.report(c.process.Name, slog.LevelError, fmt.Sprintf("%d more errors like these: see logs/%s.log", missed, c.process.Name))
+	}
+	if told {
+		c.s.report(c.process.Name, slog.LevelError, text)
 	}
 }
 

@@ -21,11 +21,13 @@ const (
 	maxLine = 16 << 10
 )
 
-// logFile is where a child's standard output and error go. The child writes to the file itself, not to a pipe: a
-// supervisor that hangs or dies then neither blocks nor kills the child by what the child has to say.
-type logFile struct {
+// Log is a log file that is read along and kept within bounds: 8 MiB, and three older ones beside it. A child writes to
+// the file itself, not to a pipe: a supervisor that hangs or dies then neither blocks nor kills the child by what the
+// child has to say.
+type Log struct {
+	File *os.File // to be written to; opened for appending, so that after a truncation the next line is the first
+
 	path string
-	file *os.File // opened for appending, so that truncating it moves the child's next line to its beginning
 
 	mu     sync.Mutex
 	in     *os.File
@@ -34,7 +36,8 @@ type logFile struct {
 	bound  int64
 }
 
-func openLog(path string) (*logFile, error) {
+// OpenLog opens or creates the log at path.
+func OpenLog(path string) (*Log, error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -44,18 +47,19 @@ func openLog(path string) (*logFile, error) {
 		file.Close()
 		return nil, err
 	}
-	l := &logFile{path: path, file: file, in: in, bound: maxLog}
+	l := &Log{path: path, File: file, in: in, bound: maxLog}
 	l.mark()
 	return l, nil
 }
 
-func (l *logFile) close() {
-	l.file.Close()
+// Close closes the log. A child keeps its own copy of File.
+func (l *Log) Close() {
+	l.File.Close()
 	l.in.Close()
 }
 
 // mark forgets what was not read yet: it belongs to an earlier start.
-func (l *logFile) mark() {
+func (l *Log) mark() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if info, err := l.in.Stat(); err == nil {
@@ -63,8 +67,8 @@ func (l *logFile) mark() {
 	}
 }
 
-// follow reads lines and rotates until ctx ends.
-func (l *logFile) follow(ctx context.Context, line func([]byte)) {
+// Follow passes lines on and rotates until ctx ends.
+func (l *Log) Follow(ctx context.Context, line func([]byte)) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -80,13 +84,13 @@ func (l *logFile) follow(ctx context.Context, line func([]byte)) {
 }
 
 // read passes on the lines written since the last call.
-func (l *logFile) read(line func([]byte)) {
+func (l *Log) read(line func([]byte)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.readLocked(line)
 }
 
-func (l *logFile) readLocked(line func([]byte)) {
+func (l *Log) readLocked(line func([]byte)) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := l.in.ReadAt(buf, l.offset)
@@ -106,7 +110,7 @@ func (l *logFile) readLocked(line func([]byte)) {
 
 // rotate moves the file's content to name.log.1 once it is too large. A line written between the last look and the
 // truncation is lost: the price of letting the child own its end.
-func (l *logFile) rotate(line func([]byte)) {
+func (l *Log) rotate(line func([]byte)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	info, err := l.in.Stat()
@@ -129,7 +133,7 @@ func (l *logFile) rotate(line func([]byte)) {
 		l.readLocked(line)
 	}
 	// Truncated even if the copy failed: on a full disk the bound matters more than old lines.
-	if l.file.Truncate(0) == nil {
+	if l.File.Truncate(0) == nil {
 		l.offset = 0
 	}
 }

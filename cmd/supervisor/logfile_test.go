@@ -39,17 +39,17 @@ func TestParseLine(t *testing.T) {
 
 func TestLogIsBoundedAndLosesNoLineInPeace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
-	l, err := openLog(path)
+	l, err := OpenLog(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.close()
+	defer l.Close()
 	l.bound = 1000
 	seen := 0
 	count := func([]byte) { seen++ }
 	const lines = 1000
 	for i := range lines {
-		fmt.Fprintf(l.file, "line %d of many\n", i)
+		fmt.Fprintf(l.File, "line %d of many\n", i)
 		if i%10 == 0 {
 			l.read(count)
 			l.rotate(count)

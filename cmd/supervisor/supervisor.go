@@ -159,7 +159,7 @@ func (s *Supervisor) Run(ctx context.Context, now <-chan struct{}) error {
 	logs, stopLogs := context.WithCancel(context.Background())
 	var tails sync.WaitGroup
 	for _, c := range s.children {
-		tails.Go(func() { c.log.follow(logs, c.logged) })
+		tails.Go(func() { c.log.Follow(logs, c.logged) })
 	}
 	for _, stage := range slices.Backward(stages) {
 		if ctx.Err() != nil {
@@ -169,7 +169,7 @@ func (s *Supervisor) Run(ctx context.Context, now <-chan struct{}) error {
 			running.Go(func() { c.run(now) })
 		}
 		wait, cancel := context.WithTimeout(ctx, s.o.StartWait)
-		s.await(wait, func() bool { return all(stage, Ready) })
+		_ = s.await(wait, func() bool { return all(stage, Ready) }) // ready or not, the next stage starts
 		cancel()
 	}
 	<-ctx.Done()
@@ -302,7 +302,7 @@ func (s *Supervisor) report(process string, level slog.Level, text string) {
 // release gives back everything New took. The processes must have ended.
 func (s *Supervisor) release() {
 	for _, c := range s.children {
-		c.log.close()
+		c.log.Close()
 	}
 	for _, p := range s.o.Processes {
 		for _, l := range p.Listeners {

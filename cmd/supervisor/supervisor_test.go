@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/sparrowhq/sparrow/service"
 	"github.com/sparrowhq/sparrow/telemetry"
 )
@@ -26,7 +28,7 @@ import (
 func TestMain(m *testing.M) {
 	switch os.Getenv("SUPERVISOR_TEST") {
 	case "":
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m)
 	case "supervisor":
 		os.Exit(runSupervisor(os.Args[1]))
 	}
@@ -60,6 +62,11 @@ func runChild(args []string) int {
 	ctx, stop := in.Context(signals)
 	defer stop()
 	var unready []error
+	if behaviour == "noisy" {
+		for i := range 1000 {
+			log.Error("the same again", "n", i)
+		}
+	}
 	if behaviour == "unready" {
 		unready = []error{errors.New("the tide is out")}
 	}
@@ -335,6 +342,19 @@ func TestFailingProcessIsShownWithItsReason(t *testing.T) {
 	log, err := os.ReadFile(filepath.Join(r.o.Folder.Path, "logs", "left.log"))
 	if err != nil || !strings.Contains(string(log), "disk full") {
 		t.Errorf("log of the failing process: %v\n%s", err, log)
+	}
+}
+
+func TestNoisyProcessDoesNotFloodTheOperator(t *testing.T) {
+	r := start(t, Options{}, map[string]string{"left": "noisy"})
+	r.ready()
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := len(r.events); n < 1 || n > floodLines {
+		t.Errorf("%d events for 1,000 errors, want at most %d", n, floodLines)
 	}
 }
 

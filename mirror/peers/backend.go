@@ -27,8 +27,6 @@ type backend struct {
 	seen   set
 	cursor event.Cursor
 	fault  string
-
-	gate sync.RWMutex // held for writing while the listener refuses
 }
 
 // runBackend serves two addresses: one takes traffic, the other orders.

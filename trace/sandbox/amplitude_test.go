@@ -127,6 +127,9 @@ func TestAmplitudeRequests(t *testing.T) {
 		if got := s.post(amplitudePath, row.body); got.status != 400 || got.body != row.want {
 			t.Errorf("%s: %d %s", row.name, got.status, got.body)
 		}
+		if c := s.counts(Amplitude, Unknown); row.name == "another key" && c.Refused["unknown api_key"] != 1 {
+			t.Errorf("%s: %+v", row.name, c)
+		}
 	}
 }
 

@@ -132,8 +132,12 @@ func TestGA4Rules(t *testing.T) {
 					t.Errorf("validation under ENFORCE_RECOMMENDATIONS gave %q, want %q", got, row.want.codes)
 				}
 			}
-			if c := s.counts(GA4, "production"); c.Deliveries+c.Dropped[row.want.dropped] != 1 {
+			c := s.counts(GA4, "production")
+			if c.Deliveries+c.Dropped[row.want.dropped] != 1 {
 				t.Errorf("validation requests were counted as deliveries: %+v", c)
+			}
+			if len(relaxed) > 0 && c.Messages[strings.Fields(relaxed[0])[0]] == 0 || c.Checks == 0 {
+				t.Errorf("validation messages are not counted: %+v", c)
 			}
 		})
 	}

@@ -28,10 +28,11 @@ type clock struct {
 	now      time.Time
 	sleepers map[chan struct{}]time.Time
 	came     chan struct{} // gets one for each sleeper
+	left     chan struct{} // gets one for each that is interrupted
 }
 
 func newClock() *clock {
-	return &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), sleepers: map[chan struct{}]time.Time{}, came: make(chan struct{}, 1000)}
+	return &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), sleepers: map[chan struct{}]time.Time{}, came: make(chan struct{}, 1000), left: make(chan struct{}, 1000)}
 }
 
 func (c *clock) Now() time.Time {
@@ -53,6 +54,7 @@ func (c *clock) Sleep(ctx context.Context, d time.Duration) error {
 		c.mu.Lock()
 		delete(c.sleepers, wake)
 		c.mu.Unlock()
+		c.left <- struct{}{}
 		return ctx.Err()
 	}
 }

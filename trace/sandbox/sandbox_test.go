@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"math/rand/v2"
@@ -89,7 +90,10 @@ func (r *running) get(path string) string {
 
 func TestVendorsByHost(t *testing.T) {
 	s := start(t, Options{})
+	envelope := `{"dsn":"https://` + DefaultProjects()[Sentry][0].Key + `@o1.ingest.sentry.io/1"}` + "\n" + `{"type":"event"}` + "\n{}"
 	for _, row := range []struct{ host, path, body, vendor string }{
+		{"o1.ingest.sentry.io", "/api/1/envelope/", envelope, "sentry"},
+		{"sentry.io", "/api/1/envelope/", envelope, "sentry"},
 		{"www.google-analytics.com", strings.TrimPrefix(ga4Production, "/ga4"), ga4Hit("a", ""), "ga4"},
 		{"region1.google-analytics.com:443", strings.TrimPrefix(ga4Production, "/ga4"), ga4Hit("a", ""), "ga4"},
 		{"heapanalytics.com", "/api/track", heapGood("k"), "heap"},
@@ -131,8 +135,8 @@ func TestMisdirectedRequestsAreRecorded(t *testing.T) {
 }
 
 func TestSearchFindsEveryByte(t *testing.T) {
-	const secret = `p@ss "wörd"/1`
-	encoded := `p%40ss%20%22w%C3%B6rd%22%2F1`
+	const secret = `p@ss "wörd"/1😀`
+	encoded := `p%40ss%20%22w%C3%B6rd%22%2F1%f0%9f%98%80`
 	for _, row := range []struct {
 		where, path, body string
 		zip               bool
@@ -144,7 +148,7 @@ func TestSearchFindsEveryByte(t *testing.T) {
 		{"body", heapPath, `{"x":` + js(secret) + `}`, false, nil},
 		{"body", heapPath, `{` + js(secret) + `:1}`, false, nil},
 		{"body", heapPath, `{"x":` + js(js(map[string]string{"y": secret})) + `}`, false, nil},
-		{"body", heapPath, `{"x":"p\u0040ss \u0022w\u00f6rd\u0022\/1"}`, false, nil},
+		{"body", heapPath, `{"x":"p\u0040ss \u0022w\u00f6rd\u0022\/1\ud83d\ude00"}`, false, nil},
 		{"body", heapPath, "https://x.example/?q=" + encoded, false, nil},
 		{"body", heapPath, secret, false, nil},
 		{"body", amplitudePath, amplitudeBody(amplitudeEventOf(`"user_id":` + js(secret))), true, nil},
@@ -155,7 +159,11 @@ func TestSearchFindsEveryByte(t *testing.T) {
 		s := start(t, Options{})
 		body, headers := []byte(row.body), row.headers
 		if row.zip {
-			body, headers = gzipped(t, row.body), append(headers, "Content-Encoding", "gzip")
+			// Filled up: a short text would stand in its gzip form letter by letter.
+			body, headers = gzipped(t, row.body+strings.Repeat(" e\n", 3000)), append(headers, "Content-Encoding", "gzip")
+			if bytes.Contains(body, []byte("p@ss")) {
+				t.Fatal("gzip did not hide the text")
+			}
 		}
 		if _, err := s.try(row.path, body, headers...); err != nil {
 			t.Fatal(err)
@@ -332,6 +340,9 @@ func TestRestartCountsOn(t *testing.T) {
 	if diff := cmp.Diff(before, s.Counts()); diff != "" {
 		t.Errorf("(-before +after):\n%s", diff)
 	}
+	if text, err := os.ReadFile(files[0]); err != nil || !strings.HasSuffix(string(text), "}\n") {
+		t.Errorf("what the kill left is still there: %v", err)
+	}
 	if diff := cmp.Diff(ids, collectIDs(t, s, Heap, "production")); diff != "" {
 		t.Errorf("ids: %s", diff)
 	}
@@ -421,9 +432,24 @@ func TestBodyBound(t *testing.T) {
 		t.Errorf("too large: %d", got.status)
 	}
 	// A small body that decodes to a large one is not taken in decoded.
-	got, err := s.try(amplitudePath, gzipped(t, strings.Repeat(" ", 1001)+amplitudeBody(amplitudeGood)), "Content-Encoding", "gzip")
+	got, err := s.try(amplitudePath, gzipped(t, amplitudeBody(amplitudeGood)+strings.Repeat(" ", 1001)), "Content-Encoding", "gzip")
 	if err != nil || got.status != 400 {
 		t.Errorf("a bomb: %d %v", got.status, err)
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	s := start(t, Options{})
+	bodies := map[Vendor]string{GA4: ga4Hit("a", ""), Heap: heapGood("k"), Amplitude: amplitudeBody(amplitudeGood), Webhook: "{}"}
+	for v, body := range bodies {
+		p := DefaultProjects()[v][0]
+		path := strings.TrimPrefix(Address(s.url+"/", v, p), s.url)
+		if v == GA4 {
+			path += "?measurement_id=" + p.Key + "&api_secret=" + p.Secret
+		}
+		if got := s.post(path, body); got.status/100 != 2 || s.counts(v, p.Name).Deliveries != 1 {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
 	}
 }
 

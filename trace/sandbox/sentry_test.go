@@ -23,7 +23,7 @@ func TestSentrySDK(t *testing.T) {
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	client, err := sdk.NewClient(sdk.ClientOptions{
-		Dsn:           strings.Replace(s.url, "://", "://"+DefaultProjects()[Sentry][1].Key+"@", 1) + "/sentry/2",
+		Dsn:           Address(s.url, Sentry, DefaultProjects()[Sentry][1]),
 		HTTPTransport: transport,
 		Transport:     sdk.NewHTTPSyncTransport(),
 	})
@@ -68,6 +68,7 @@ func TestSentryEnvelopes(t *testing.T) {
 		{"no header", "\n", 400, ""},
 		{"header is no object", "[]\n", 400, ""},
 		{"item without type", "{}\n{}\n{}", 400, ""},
+		{"item with an empty type", "{}\n{\"type\":\"\"}\n{}", 400, ""},
 		{"item header is no JSON", "{}\nevent\n{}", 400, ""},
 		{"length beyond the end", "{}\n" + `{"type":"event","length":9}` + "\n{}", 400, ""},
 		{"length not a number", "{}\n" + `{"type":"event","length":"2"}` + "\n{}", 400, ""},

@@ -189,6 +189,18 @@ func TestHangingEnds(t *testing.T) {
 				if err := <-failed; err == nil && !strings.Contains(rule, "slow") {
 					t.Error("answered after all")
 				}
+				if way == "client" && !strings.Contains(rule, "half-open") { // nobody sees the client go while its body is unread
+					<-s.clock.left
+				}
+				if err := s.end(); err != nil {
+					t.Error(err)
+				}
+				for _, c := range s.Counts() {
+					taken := strings.Contains(rule, "after") || strings.Contains(rule, "slow") && way != "client"
+					if c.Vendor == string(Heap) && c.Project == "production" && (c.Deliveries == 1) != taken {
+						t.Errorf("taken in %d times, want %v: who gave up was never heard", c.Deliveries, taken)
+					}
+				}
 			})
 		}
 	}

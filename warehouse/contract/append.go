@@ -370,7 +370,7 @@ func concurrentStacks(t *testing.T, w warehouse.Warehouse) {
 func cancelledAppend(t *testing.T, w warehouse.Warehouse) {
 	h := newHistory("journal-1")
 	c := h.control(t, event.Initial, event.Green, 0)
-	for range 200 {
+	for range 60 {
 		h.frame(20)
 	}
 	r := seed(t)

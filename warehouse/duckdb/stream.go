@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"math/big"
-	"strings"
 	"time"
 	"unsafe"
 
@@ -213,6 +212,3 @@ func readable(t native.Type) bool {
 	}
 	return false
 }
-
-// quote makes an SQL string literal.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

@@ -1,10 +1,10 @@
-// Command doubles is a candidate build with one seeded fault: it writes one row in 4,096 twice.
+// Command doubles is a candidate build with one seeded fault: it writes one row in 5,000 twice.
 package main
 
 import (
 	"context"
+	"hash/fnv"
 	"os"
-	"strings"
 
 	"github.com/sparrowhq/sparrow/cmd"
 	"github.com/sparrowhq/sparrow/dispatcher"
@@ -18,7 +18,9 @@ func (f faulty) Append(ctx context.Context, b *warehouse.Batch) (event.Cursor, e
 	rows := b.Rows[:0:0]
 	for _, r := range b.Rows {
 		rows = append(rows, r)
-		if strings.HasPrefix(r.EventID[33:], "abc") {
+		h := fnv.New32a()
+		h.Write([]byte(r.EventID))
+		if h.Sum32()%5_000 == 0 {
 			rows = append(rows, r)
 		}
 	}

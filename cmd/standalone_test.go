@@ -1,0 +1,137 @@
+package cmd
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// freePorts returns addresses that were free a moment ago, for programs that must be told theirs.
+func freePorts(t *testing.T, n int) []string {
+	t.Helper()
+	var all []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		all = append(all, l.Addr().String())
+	}
+	return all
+}
+
+// Each process can be started by hand, or by something other than `sparrow up`: it binds the address of its settings.
+func TestProcessesByHand(t *testing.T) {
+	bin := build(t, "./sparrow")
+	dir := t.TempDir()
+	a := freePorts(t, 5)
+	settings := filepath.Join(dir, "sparrow.yaml")
+	if err := os.WriteFile(settings, fmt.Appendf(nil, `
+data: %s
+clients: {listen: %q}
+admin: {listen: %q}
+stacks:
+  green: {url: "http://%s"}
+  blue: {url: "http://%s"}
+warehouse: {url: "http://%s"}
+telemetry: {format: json}
+`, filepath.Join(dir, "data"), a[0], a[1], a[2], a[3], a[4]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	type started struct {
+		*exec.Cmd
+		out *bytes.Buffer
+	}
+	var all []started
+	for _, args := range [][]string{{"warehouse"}, {"dispatcher", "--stack", "green"}, {"dispatcher", "--stack", "blue"}, {"mirror"}} {
+		c := exec.Command(bin, append(args, "--config", settings)...)
+		p := started{c, new(bytes.Buffer)}
+		c.Stdout, c.Stderr = p.out, p.out
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if c.ProcessState == nil {
+				c.Process.Kill()
+				c.Wait()
+			}
+			if t.Failed() {
+				t.Logf("%v said:\n%s", c.Args, p.out)
+			}
+		})
+		all = append(all, p)
+	}
+
+	// Other commands find them by address, with the secrets' files named.
+	r := &running{t: t, bin: bin}
+	environ := []string{
+		"SPARROW_SERVER=http://" + a[1], "SPARROW_TOKEN_FILE=" + filepath.Join(dir, "data", "token"),
+		"SPARROW_SECRET_FILE=" + filepath.Join(dir, "data", "secret"), "SPARROW_WAREHOUSE_URL=http://" + a[4],
+		"SPARROW_STACKS_GREEN_URL=http://" + a[2], "SPARROW_STACKS_BLUE_URL=http://" + a[3],
+	}
+	run := func(args ...string) (string, error) {
+		c := exec.Command(bin, args...)
+		c.Env, c.Dir = append(os.Environ(), environ...), dir
+		out, err := c.CombinedOutput()
+		return string(out), err
+	}
+	r.await("doctor finds nothing wrong", func() error {
+		out, err := run("doctor")
+		if err != nil {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		return nil
+	})
+	if out, err := run("send", "--url", "http://"+a[0], "--generate", "50"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := run("deploy", "candidate"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := run("send", "--url", "http://"+a[0], "--generate", "50"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := run("compare", "--wait", "1m"); err != nil || !strings.Contains(out, "PASS") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := run("deploy", "candidate", "--binary", bin); err == nil || !strings.Contains(out, "works on the machine of `sparrow up`") {
+		t.Errorf("--binary without a supervisor: %v\n%s", err, out)
+	}
+
+	for i := len(all) - 1; i >= 0; i-- {
+		all[i].Process.Signal(syscall.SIGTERM)
+		timer := time.AfterFunc(time.Minute, func() { all[i].Process.Kill() })
+		if err := all[i].Wait(); err != nil {
+			t.Errorf("%v after SIGTERM: %v", all[i].Args, err)
+		}
+		timer.Stop()
+		if !strings.Contains(all[i].out.String(), `"msg":"stopped"`) {
+			t.Errorf("%v did not say that it stopped, as JSON:\n%s", all[i].Args, all[i].out)
+		}
+	}
+}
+
+func TestAddressInUse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dir := t.TempDir()
+	r := &running{t: t, bin: build(t, "./sparrow"), dir: dir}
+	_, errs, status := r.run("up", "--listen", l.Addr().String(), "--admin", "127.0.0.1:0")
+	if status != 1 || !strings.Contains(errs, "address for clients") || !strings.Contains(errs, "another program") {
+		t.Errorf("status %d: %s", status, errs)
+	}
+	if _, errs, status := r.run("up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--blue", "/bin/true"); status != 1 || !strings.Contains(errs, "stack blue: /bin/true: is no build of Sparrow") {
+		t.Errorf("status %d: %s", status, errs)
+	}
+}
