@@ -189,8 +189,10 @@ func union(a, b map[uint64]bucket) []uint64 {
 func (c *collector) requests(ctx context.Context, l, k profile, odd, all []uint64, whole part) error {
 	var live, candidate, either requestCount
 	if len(odd) < len(all) {
-		err := c.query(ctx, c.sql.firsts(c.ev.Live.Stack, whole, odd), func(r *row) {
-			either = requestCount{requests: r.count(0), idSum: r.sum(1), badIDs: r.count(2)}
+		err := c.query(ctx, c.sql.firsts(c.ev.Live.Stack, whole), func(r *row) {
+			if _, found := slices.BinarySearch(odd, r.count(0)); !found {
+				either.add(requestCount{requests: r.count(1), idSum: r.sum(2), badIDs: r.count(3)})
+			}
 		})
 		if err != nil {
 			return err

@@ -153,19 +153,16 @@ HAVING SUM(taken) <> SUM(owed)
 ORDER BY bucket`
 }
 
-// firsts counts the rows with item 0 of a side and adds up their ids' tails, outside the buckets named. Where both sides
-// are known to be alike and nothing is doubled, that is the requests of each side and of both together.
-func (d dialect) firsts(stack event.Stack, p part, without []uint64) string {
-	not := ""
-	if len(without) > 0 {
-		not = " AND " + d.bucket(p) + " NOT IN (" + list(without) + ")"
-	}
-	return `SELECT COUNT(*) AS requests, COALESCE(SUM(tail), 0) AS idSum, COUNT(*) - COUNT(tail) AS badIds
+// firsts counts the rows with item 0 of a side and adds up their ids' tails, by bucket. Where both sides are known to be
+// alike and nothing is doubled, that is the requests of each side and of both together.
+func (d dialect) firsts(stack event.Stack, p part) string {
+	return `SELECT bucket, COUNT(*) AS requests, COALESCE(SUM(tail), 0) AS idSum, COUNT(*) - COUNT(tail) AS badIds
 FROM (
-  SELECT ` + d.wide(d.tail(`"eventId"`)) + ` AS tail
+  SELECT ` + d.bucket(p) + ` AS bucket, ` + d.wide(d.tail(`"eventId"`)) + ` AS tail
   FROM ` + d.table(stack) + `
-  WHERE ` + d.where(p) + not + ` AND item = 0
-) AS r`
+  WHERE ` + d.where(p) + ` AND item = 0
+) AS r
+GROUP BY bucket`
 }
 
 // requests counts the distinct requests that live, the candidate, and either of them holds, and adds up their ids' tails,

@@ -49,7 +49,7 @@ func TestStatements(t *testing.T) {
 		"places":       duckSQL.places(event.Green, whole),
 		"names":        duckSQL.names(event.Blue, whole),
 		"builds":       duckSQL.builds(event.Blue, whole),
-		"firsts":       duckSQL.firsts(event.Green, whole, []uint64{0, 7, 110}),
+		"firsts":       duckSQL.firsts(event.Green, whole),
 		"requests":     duckSQL.requests(event.Green, event.Blue, some),
 		"faults":       duckSQL.faults(live, edge{stack: event.Blue, cursor: live.cursor}, some, false, 5),
 		"faults-holes": duckSQL.faults(live, candidate, whole, true, 5),
