@@ -328,6 +328,11 @@ const (
 // details returns a side's rows at given positions, with a digest per column, and data itself where it is JSON text of
 // at most maxData bytes.
 func (d dialect) details(stack event.Stack, positions [][]uint64, maxData int) string {
+	// The range lets the engine skip most of the table; positions never are empty.
+	first, last := positions[0][0], positions[0][0]
+	for _, p := range positions {
+		first, last = min(first, p[0]), max(last, p[0])
+	}
 	return `SELECT r.frame, r.request, r.item, r."eventId", ` + d.micros(`r."timestamp"`) + ` AS received, r.event,
   ` + d.digest(`r."eventId"`) + `, ` + d.digest(`r."timestamp"`) + `, ` + d.digest("r.event") + `, ` + d.digest("r.data") + `, ` +
 		d.digest(`r."dataBytes"`) + `, ` + d.digest(`r."itemsInRequest"`) + `, ` + d.digest("r.context") + `,
@@ -335,7 +340,7 @@ func (d dialect) details(stack event.Stack, positions [][]uint64, maxData int) s
   CASE WHEN ` + d.octets("r.context") + ` <= ` + strconv.Itoa(maxData) + ` THEN r.context END AS context
 FROM ` + d.table(stack) + ` AS r
 JOIN ` + d.values("w", []string{"frame", "request", "item"}, positions) + ` ON r.frame = w.frame AND r.request = w.request AND r.item = w.item
-WHERE r.run = 0
+WHERE r.run = 0 AND r.frame BETWEEN ` + fmt.Sprintf("%d AND %d", first, last) + `
 ORDER BY r.frame, r.request, r.item`
 }
 
