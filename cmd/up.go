@@ -24,6 +24,7 @@ import (
 	"github.com/sparrowhq/sparrow/cmd/config"
 	"github.com/sparrowhq/sparrow/cmd/supervisor"
 	"github.com/sparrowhq/sparrow/cmd/terminal"
+	"github.com/sparrowhq/sparrow/compare"
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/service"
 	"github.com/sparrowhq/sparrow/telemetry"
@@ -316,6 +317,9 @@ func (u *installed) run(ctx context.Context) error {
 	helping.Go(func() { u.tellWhatIsMissing(ready) })
 	helping.Go(func() {
 		err := u.s.AwaitReady(ready)
+		if err == nil {
+			u.awaitStacks(ready)
+		}
 		stopReady()
 		if err == nil {
 			u.announce()
@@ -340,6 +344,25 @@ func (u *installed) run(ctx context.Context) error {
 		u.say("stopped")
 	}
 	return err
+}
+
+// awaitStacks waits, for a few seconds at most, until the mirror has spoken with both stacks. Each process is ready
+// before that, but only then does the mirror know which builds run, which is the first thing an operator declares.
+func (u *installed) awaitStacks(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	mirror := compare.Server{URL: reach(u.config.Admin.Listen), HTTP: u.operator}
+	for {
+		st, err := mirror.Status(ctx)
+		if err == nil && st.Stacks[event.Green].Reachable && st.Stacks[event.Blue].Reachable {
+			return
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // tellWhatIsMissing says now and then what is not ready yet, until ctx ends. On a terminal the status shows it.
