@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"path/filepath"
@@ -31,6 +32,7 @@ type engine struct {
 	conn     *nats.Conn                 // publishes and asks; each reader has a connection of its own
 	js       jetstream.JetStream
 	timeout  time.Duration
+	log      *slog.Logger
 
 	life  context.Context // ends with the engine, and with it every call
 	end   context.CancelFunc
@@ -40,7 +42,7 @@ type engine struct {
 }
 
 func newEngine(o Options) *engine {
-	e := &engine{url: o.URL, timeout: o.Timeout}
+	e := &engine{url: o.URL, timeout: o.Timeout, log: o.Telemetry.Log}
 	e.life, e.end = context.WithCancel(context.Background())
 	return e
 }
@@ -129,7 +131,14 @@ func (e *engine) connect() error {
 
 // dial opens a connection. Connections to a cluster reconnect for ever; one to an embedded server ends with it.
 func (e *engine) dial(name string) (*nats.Conn, error) {
-	opts := []nats.Option{nats.Name("sparrow " + name), nats.Timeout(e.timeout)}
+	opts := []nats.Option{
+		nats.Name("sparrow " + name),
+		nats.Timeout(e.timeout),
+		// Without a handler the client library prints them. Whoever waits on the connection learns of them anyway.
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			e.log.Debug("nats connection", "of", name, "error", err)
+		}),
+	}
 	if e.user != nil {
 		opts = append(opts, e.user)
 	}

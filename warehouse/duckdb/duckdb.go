@@ -28,6 +28,7 @@ type Engine struct {
 	o       Options
 	state   *state
 	gate    *gate
+	lock    *lockFile
 	metrics *metrics
 	writers map[event.Stack]*writer
 	running sync.WaitGroup // writers
@@ -45,6 +46,9 @@ type Engine struct {
 	stop    context.CancelFunc
 	using   sync.RWMutex   // held shared by each query while it uses db
 	reading sync.WaitGroup // queries in progress
+
+	begin func(event.Stack, *transaction) // for tests: called before a transaction begins
+	fault func(*transaction) error        // for tests: fails a transaction half-way
 
 	mu      sync.Mutex
 	closed  bool                 // guarded by mu; once true, reading does not grow
@@ -66,7 +70,7 @@ func Open(o Options) (*Engine, error) {
 		e.writers[stack] = newWriter(e, stack)
 	}
 	boundMemory(e.headroom())
-	if err := e.openAll(); err != nil {
+	if err := e.claim(); err != nil {
 		boundMemory(-e.headroom())
 		return nil, err
 	}
@@ -76,11 +80,23 @@ func Open(o Options) (*Engine, error) {
 	return e, nil
 }
 
+// claim takes the lock and opens the file.
+func (e *Engine) claim() (err error) {
+	if err := privateFolder(e.o.Path); err != nil {
+		return fmt.Errorf("warehouse %s: %w", e.o.Path, err)
+	}
+	if e.lock, err = lock(e.o.Path); err != nil {
+		return fmt.Errorf("warehouse %s: %w", e.o.Path, err)
+	}
+	if err := e.openAll(); err != nil {
+		e.lock.release()
+		return err
+	}
+	return nil
+}
+
 // openFile opens the database, locks its settings and brings it to this build's format.
 func openFile(o Options) (*database, error) {
-	if err := privateFolder(o.Path); err != nil {
-		return nil, err
-	}
 	tmp := o.tmp()
 	if err := os.MkdirAll(tmp, 0o700); err != nil {
 		return nil, err
@@ -100,7 +116,7 @@ func openFile(o Options) (*database, error) {
 	})
 	if err != nil {
 		if strings.Contains(err.Error(), "lock on file") {
-			return nil, fmt.Errorf("another process has it open: only one may; ask that one (sparrow query does), or stop it first: %w", err)
+			return nil, fmt.Errorf("another program has it open, and only one may: stop that one first: %w", err)
 		}
 		if strings.Contains(err.Error(), "newer version") || strings.Contains(err.Error(), "version number") {
 			return nil, fmt.Errorf("%w of DuckDB; run the newer build: %w", errNewer, err)
@@ -189,5 +205,6 @@ func (e *Engine) Close() error {
 	}
 	e.metrics.unregister()
 	boundMemory(-e.headroom())
+	defer e.lock.release()
 	return e.closeAll()
 }

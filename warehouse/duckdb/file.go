@@ -73,12 +73,12 @@ func (e *Engine) release() {
 }
 
 // reopen closes the file and opens it again, unless somebody did since it was opened for the seen-th time. What the
-// file then says replaces what the engine believed.
-func (e *Engine) reopen(seen int, cause error) {
+// file then says replaces what the engine believed. It reports whether the file is open.
+func (e *Engine) reopen(seen int, cause error) bool {
 	e.shared.Lock()
 	defer e.shared.Unlock()
 	if e.opened != seen {
-		return
+		return e.db != nil
 	}
 	e.stopReaders(errReopening)
 	e.using.Lock()
@@ -88,10 +88,11 @@ func (e *Engine) reopen(seen int, cause error) {
 	}
 	if err := e.openAll(); err != nil {
 		e.o.Telemetry.Failure("warehouse cannot be opened again", err)
-		return
+		return false
 	}
 	e.metrics.reopened.Inc()
 	e.o.Telemetry.Log.Warn("warehouse opened again after an error", slog.Any("cause", cause))
+	return true
 }
 
 // trouble returns why the file is not open.

@@ -57,6 +57,19 @@ func isKind(err error, kinds ...native.ErrorType) bool {
 	return false
 }
 
+// outOfMemory reports whether the error says so. A failed COMMIT does in its text only.
+func outOfMemory(err error) bool {
+	if isKind(err, native.ErrorTypeOutOfMemory) {
+		return true
+	}
+	for _, sign := range []string{"failed to pin block", "failed to allocate", "could not allocate", "bad allocation", "Allocation failure"} {
+		if strings.Contains(err.Error(), sign) {
+			return true
+		}
+	}
+	return false
+}
+
 // database is an open file.
 type database struct{ handle native.Database }
 

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	native "github.com/duckdb/duckdb-go-bindings"
-
 	"github.com/sparrowhq/sparrow/warehouse"
 )
 
@@ -180,7 +178,7 @@ func (r *reader) explain(err error) error {
 		return err
 	case r.ctx.Err() != nil:
 		return context.Cause(r.ctx)
-	case isKind(err, native.ErrorTypeOutOfMemory):
+	case err != nil && outOfMemory(err):
 		first, _, _ := strings.Cut(err.Error(), "\n") // what follows is advice about settings, which are locked
 		return fmt.Errorf("%w: %s", errMemory, first)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	native "github.com/duckdb/duckdb-go-bindings"
@@ -129,12 +130,15 @@ func (w *writer) transact(try []*pending) (t *transaction, refused []refusal, er
 		switch {
 		case err == nil:
 			return t, refused, nil
-		case broken(err):
-			w.e.reopen(opened, err)
-			return t, refused, err
-		case isKind(err, native.ErrorTypeOutOfMemory) && attempt == 0:
+		case outOfMemory(err) && !broken(err) && attempt < 5:
 			w.e.makeRoom() // appends come first
-		case isKind(err, native.ErrorTypeTransaction) && attempt < 3: // the other stack's transaction was in the way
+		case broken(err):
+			// What the file then says may well be that the transaction is in.
+			if !w.e.reopen(opened, err) || attempt > 0 {
+				return t, refused, err
+			}
+		case isKind(err, native.ErrorTypeTransaction) && strings.Contains(err.Error(), "onflict") && attempt < 3:
+			// The other stack's transaction was in the way.
 		default:
 			return t, refused, err
 		}
@@ -152,6 +156,9 @@ func (w *writer) attempt(try []*pending) (t *transaction, refused []refusal, ope
 		return t, refused, w.e.opened, &commitError{w.e.failed} // have it opened again
 	}
 	start := time.Now()
+	if w.e.begin != nil {
+		w.e.begin(w.stack, t)
+	}
 	if err = w.conn.transaction(func() error { return w.apply(t) }); err == nil {
 		err = w.e.syncNames()
 	}
@@ -209,6 +216,11 @@ func (w *writer) apply(t *transaction) error {
 	}
 	if err := w.appender.flush(); err != nil {
 		return err
+	}
+	if w.e.fault != nil {
+		if err := w.e.fault(t); err != nil {
+			return err
+		}
 	}
 	for _, j := range t.opens {
 		if err := w.conn.run(`UPDATE journals_seen SET highest = v.highest FROM journals v WHERE v.id = journals_seen.id AND journals_seen.highest IS NULL`); err != nil {
