@@ -38,13 +38,10 @@ func (d *Deploy) Status(ctx context.Context) (Overview, error) {
 	if err != nil {
 		return Overview{}, err
 	}
-	r, err := d.about(ctx, s)
-	if err != nil {
-		return Overview{}, err
-	}
+	r, refusals := d.guard(ctx, s)
 	now := d.o.Now()
 	head, _ := s.Timeline.Head()
-	o := Overview{At: now.UnixMicro(), Generation: head.Generation, Head: head.Hash(), Journal: s.Journal, Refusals: Guard(s, r, d.o.Policy, now)}
+	o := Overview{At: now.UnixMicro(), Generation: head.Generation, Head: head.Hash(), Journal: s.Journal, Refusals: refusals}
 	if o.Refusals == nil {
 		o.Refusals = []Refusal{}
 	}
