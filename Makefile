@@ -15,7 +15,7 @@ run: build ## build, and bring everything up on this machine
 
 test: ## every test, with the race detector; skipped ones are listed at the end
 	@mkdir -p bin
-	$(TOOL) gotestsum --format pkgname-and-test-fails --hide-summary output --jsonfile bin/test.json -- -race -timeout 15m ./...
+	$(TOOL) gotestsum --format pkgname-and-test-fails --hide-summary output --jsonfile bin/test.json $(RERUN) --packages ./... -- -race -timeout 15m
 
 lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }

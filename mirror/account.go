@@ -271,14 +271,14 @@ func (a *account) holeWithin(c event.Cursor, requests uint32) uint32 {
 }
 
 // redeem corrects an expired range of which the stack has a part after all: it stands at c, inside the range. The part
-// below holds at most n requests; redeem returns how many are no longer expired.
-func (a *account) redeem(c event.Cursor, n uint64) uint64 {
+// below holds n requests, or fewer if that is not exact; redeem returns how many are no longer expired.
+func (a *account) redeem(c event.Cursor, n uint64, exact bool) uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range a.expired {
 		if e := &a.expired[i]; e.From.Compare(c) < 0 && c.Compare(e.To) < 0 {
 			n = min(n, e.Totals.Requests)
-			e.From, e.Approximate = c, true
+			e.From, e.Approximate = c, e.Approximate || !exact
 			e.Totals.Requests -= n
 			return n
 		}

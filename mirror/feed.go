@@ -33,6 +33,7 @@ type feed struct {
 	prefetch  *prefetch       // nil: nothing is being read
 	complete  uint64          // every control record below it is known; what is read next begins there
 	window    []item          // read and not confirmed yet
+	unsure    *delivery       // the last call's, if its outcome is not known
 	told      uint64          // the stack has the control records up to this sequence
 	asked     time.Time       // when the stack was last asked for its cursor; zero: it must be
 	isolation isolation
@@ -123,13 +124,16 @@ func (f *feed) step(ctx context.Context) error {
 			return err
 		}
 	}
+	wait := time.Until(f.gather)
+	if len(f.window) == 0 && wait <= 0 {
+		f.prefetch.ask()
+	}
 	d := f.next()
 	if d.from == d.to && len(d.controls) == 0 {
-		if wait := time.Until(f.gather); wait > 0 {
+		if wait > 0 {
 			f.rest(ctx, wait, false)
 			return nil
 		}
-		f.prefetch.ask()
 		f.rest(ctx, f.o.ProbeEvery, true)
 		if time.Since(f.asked) >= f.o.ProbeEvery {
 			f.asked = time.Time{}
@@ -172,6 +176,7 @@ func (f *feed) deliver(ctx context.Context, d *delivery) error {
 	a, err := f.stack.deliver(call, d)
 	cancel()
 	f.metrics.delivered(err, time.Since(began))
+	f.unsure = nil
 	var (
 		busy    *busyError
 		content *contentError
@@ -197,8 +202,11 @@ func (f *feed) deliver(ctx context.Context, d *delivery) error {
 			return nil // ask it at once
 		}
 		return &busyError{err: fmt.Errorf("refuses what follows its own cursor: it was sent [%v, %v) and %w", d.from, d.to, err)}
-	case errors.As(err, &busy) && busy.timeout:
-		f.bytes = max(f.bytes/2, minBytes) // perhaps it is only slow
+	case errors.As(err, &busy):
+		f.unsure = d
+		if busy.timeout {
+			f.bytes = max(f.bytes/2, minBytes) // perhaps it is only slow
+		}
 	}
 	return err
 }
@@ -332,9 +340,9 @@ func (f *feed) note(err error) {
 	case now.blocked:
 		f.telemetry.Failure("the feed cannot go on until this is put right", err, stackTag(f.stack.name))
 	case err != nil:
-		f.telemetry.Log.Warn("the stack does not take requests; they wait in the journal", "stack", f.stack.name, "error", plain(err))
+		f.telemetry.Log.Warn("the stack does not take requests; they wait in the journal", "stack", string(f.stack.name), "error", plain(err))
 	default:
-		f.telemetry.Log.Info("the stack takes requests", "stack", f.stack.name, "cursor", f.account.at().String())
+		f.telemetry.Log.Info("the stack takes requests", "stack", string(f.stack.name), "cursor", f.account.at().String())
 	}
 }
 

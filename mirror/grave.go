@@ -41,7 +41,7 @@ func (f *feed) suspect(ctx context.Context, d *delivery, content *contentError) 
 		return &busyError{err: fmt.Errorf("refuses a delivery without requests: %w", content)}
 	case d.requests > 1:
 		if !f.isolation.active() {
-			f.telemetry.Log.Warn("the stack failed at a delivery; looking for the request that does it", "stack", f.stack.name,
+			f.telemetry.Log.Warn("the stack failed at a delivery; looking for the request that does it", "stack", string(f.stack.name),
 				"status", content.status, "from", d.from.String(), "to", d.to.String())
 		}
 		f.isolation.split(d.requests)

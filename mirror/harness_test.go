@@ -512,6 +512,15 @@ func (b *bench) settled() Equation {
 				return fmt.Errorf("%s: %d pending", name, s.Pending)
 			}
 		}
+		s, err := b.client.Status(b.t.Context())
+		if err != nil {
+			return err
+		}
+		for name, x := range s.Stacks {
+			if x.Cursor.Frame <= s.Journal.LastFrame {
+				return fmt.Errorf("%s stands at %v, the journal ends at %d", name, x.Cursor, s.Journal.LastFrame)
+			}
+		}
 		return nil
 	})
 	return e

@@ -169,7 +169,7 @@ func (m *Mirror) serve(ctx context.Context, intakeDown <-chan struct{}) error {
 func (m *Mirror) farewell(ctx context.Context, o *opened) {
 	for name, f := range o.feeds {
 		if e, _, c, err := o.equation(ctx, f); err == nil {
-			m.o.Telemetry.Log.Info("stopping", "stack", name, "cursor", c.String(), "pending", e.Pending, "delivered", e.Delivered, "dead", e.Dead, "expired", e.Expired)
+			m.o.Telemetry.Log.Info("stopping", "stack", string(name), "cursor", c.String(), "pending", e.Pending, "delivered", e.Delivered, "dead", e.Dead, "expired", e.Expired)
 		}
 	}
 }

@@ -72,17 +72,27 @@ func (f *feed) recount(ctx context.Context, have, c event.Cursor) error {
 			continue
 		}
 		// It had got further than it could say when these were given up: it has what lies below c.
-		t, _, err := f.ledger.totals(ctx, e.From.Frame, c.Frame-1)
+		n, exact, err := f.taken(ctx, e, c)
 		if err != nil {
 			return err
 		}
-		known, redeemed = e.From, f.account.redeem(c, t.Requests-min(t.Requests, uint64(e.From.Request)))
+		known, redeemed = e.From, f.account.redeem(c, n, exact)
 	}
 	n, err := f.count(ctx, have, known)
 	if err == nil {
 		f.account.advance(c, n+redeemed)
 	}
 	return err
+}
+
+// taken returns how many requests of the expired range e lie below c. exact is false if the frames are gone and nobody
+// remembers: then it is an upper bound.
+func (f *feed) taken(ctx context.Context, e expiry, c event.Cursor) (n uint64, exact bool, err error) {
+	if d := f.unsure; d != nil && d.from == e.From && d.to == c {
+		return d.requests, true, nil // the call of which nobody knew whether it was applied
+	}
+	t, exact, err := f.ledger.totals(ctx, e.From.Frame, c.Frame-1)
+	return t.Requests - min(t.Requests, uint64(e.From.Request)), exact && c.Request == 0, err
 }
 
 // count counts the requests in [from, to) that are neither dead nor expired, in the frames themselves where the journal

@@ -63,12 +63,12 @@ func (f *feed) saveLoop(ctx context.Context) {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 			defer cancel()
 			if err := f.save(last); err != nil {
-				f.telemetry.Log.Warn("the feed's count was not saved; it is counted again at the next start", "stack", f.stack.name, "error", err)
+				f.telemetry.Log.Warn("the feed's count was not saved; it is counted again at the next start", "stack", string(f.stack.name), "error", err)
 			}
 			return
 		}
 		if err := f.save(ctx); err != nil && ctx.Err() == nil {
-			f.telemetry.Log.Debug("the feed's count was not saved yet", "stack", f.stack.name, "error", err)
+			f.telemetry.Log.Debug("the feed's count was not saved yet", "stack", string(f.stack.name), "error", err)
 		}
 		wait := time.NewTimer(f.o.SaveEvery)
 		select {
@@ -82,6 +82,10 @@ func (f *feed) saveLoop(ctx context.Context) {
 // expire gives up everything up to frame upto that the stack does not have, so that it can be trimmed. It is durable on
 // return.
 func (f *feed) expire(ctx context.Context, upto uint64) error {
+	if f.unsure != nil {
+		// What it took of the last call need not be given up. If it does not say, that shows later.
+		_ = f.sync(ctx)
+	}
 	c := f.account.skip(f.account.at())
 	if c.Frame > upto {
 		return nil

@@ -2,12 +2,9 @@ package supervisor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -251,113 +248,4 @@ func (c *child) swapped(sw swap) {
 		}
 	})
 	sw.reply <- err
-}
-
-// failure puts an exit status and the process's own last words together.
-func (c *child) failure(err error) string {
-	c.log.read(c.logged) // what it wrote just before it ended
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	text := "exit status 0"
-	if err != nil {
-		text = err.Error()
-	}
-	if c.words != "" {
-		text += ": " + c.words
-	}
-	return text
-}
-
-// logged takes one line of the process's log.
-func (c *child) logged(line []byte) {
-	e := parseLine(line)
-	if e.text == "" {
-		return
-	}
-	c.mu.Lock()
-	if e.grave || !c.grave {
-		c.words, c.grave = e.text, e.grave
-	}
-	c.mu.Unlock()
-	if e.grave {
-		c.surface(e.text)
-	}
-}
-
-// An operator is told of at most floodLines errors of a process within floodTime, and then how many there were.
-const (
-	floodLines = 5
-	floodTime  = 10 * time.Second
-)
-
-// surface tells of an error that the process logged. It is called by one goroutine at a time.
-func (c *child) surface(text string) {
-	c.mu.Lock()
-	now := time.Now()
-	var missed int
-	if now.Sub(c.floodSince) > floodTime {
-		missed = c.flood - floodLines
-		c.floodSince, c.flood = now, 0
-	}
-	c.flood++
-	told := c.flood <= floodLines
-	c.mu.Unlock()
-	if missed > 0 {
-		c.s.report(c.process.Name, slog.LevelError, fmt.Sprintf("%d more errors like these: see logs/%s.log", missed, c.process.Name))
-	}
-	if told {
-		c.s.report(c.process.Name, slog.LevelError, text)
-	}
-}
-
-// askReady keeps the state's readiness up to date until ctx ends.
-func (c *child) askReady(ctx context.Context) {
-	for {
-		why := c.ready(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		pause := 100 * time.Millisecond
-		c.update(func(s *State) {
-			s.Why = why
-			switch {
-			case why == "":
-				s.Phase, pause = Ready, time.Second
-			case s.Phase == Ready:
-				s.Phase = Unready
-			}
-		})
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// ready asks the process once; the answer is empty if it is ready, else the reason it gives.
-func (c *child) ready(ctx context.Context) string {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.process.URL+"/readyz", nil)
-	if err != nil {
-		return err.Error()
-	}
-	resp, err := c.s.client.Do(req)
-	if err != nil {
-		if errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err) {
-			return fmt.Sprintf("no answer within %s", c.s.client.Timeout)
-		}
-		return err.Error()
-	}
-	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-	if resp.StatusCode == http.StatusOK {
-		return ""
-	}
-	var problem struct {
-		Detail string `json:"detail"`
-	}
-	if json.Unmarshal(body, &problem) == nil && problem.Detail != "" {
-		return problem.Detail
-	}
-	return resp.Status
 }
