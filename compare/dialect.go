@@ -1,0 +1,72 @@
+package compare
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/sparrowhq/sparrow/event"
+)
+
+// dialect is what differs between the engines' SQL. Every statement of this package is generated here and nowhere else;
+// testdata holds each of them in full.
+type dialect struct {
+	// table returns the name of a stack's raw table.
+	table func(event.Stack) string
+	// digest returns a well-mixed 64-bit integer of the columns that tells NULL from empty and does not depend on the
+	// order of rows. Digests are added up, so equal sums must mean equal rows but for one case in 2^64.
+	digest func(columns string) string
+	// wide turns a digest or a small integer into one whose SUM cannot overflow.
+	wide func(expr string) string
+	// tail returns event.IDTail of an eventId, NULL if it holds no hexadecimal digits where they belong.
+	tail func(eventID string) string
+	// micros returns a timestamp as microseconds since the epoch.
+	micros func(column string) string
+	// instant returns the timestamp of an integer of microseconds since the epoch.
+	instant func(micros int64) string
+	// divide is the integer quotient.
+	divide func(a, b string) string
+	// upto returns a table expression with one row per integer in [0, n), called column, laterally joined.
+	upto func(n, column string) string
+	// values returns a table expression called name of integer rows.
+	values func(name string, columns []string, rows [][]uint64) string
+	// octets is the length of a text in bytes.
+	octets func(column string) string
+}
+
+// duckSQL is the dialect of DuckDB 1.5.
+var duckSQL = dialect{
+	table: func(s event.Stack) string { return string(s) + ".raw" },
+	// hash() folds its columns together by exclusive-or at the end, which added up would let two rows swap their last
+	// column once in 10^8 times; hashing the result again mixes it.
+	digest: func(columns string) string { return "hash(hash(" + columns + "))" },
+	wide:   func(expr string) string { return "CAST(" + expr + " AS HUGEINT)" },
+	tail: func(id string) string {
+		return "TRY_CAST('0x' || substr(" + id + ", 21, 3) || substr(" + id + ", 25, 12) AS BIGINT)"
+	},
+	micros:  func(column string) string { return "epoch_us(" + column + ")" },
+	instant: func(micros int64) string { return fmt.Sprintf("make_timestamp(%d)", micros) },
+	divide:  func(a, b string) string { return a + " // " + b },
+	upto: func(n, column string) string {
+		return "UNNEST(range(" + n + ")) AS numbers(" + column + ")"
+	},
+	values: func(name string, columns []string, rows [][]uint64) string {
+		var b strings.Builder
+		b.WriteString("(VALUES ")
+		for i, row := range rows {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			b.WriteByte('(')
+			for j, v := range row {
+				if j > 0 {
+					b.WriteString(", ")
+				}
+				b.WriteString(strconv.FormatUint(v, 10))
+			}
+			b.WriteByte(')')
+		}
+		return b.String() + ") AS " + name + "(" + strings.Join(columns, ", ") + ")"
+	},
+	octets: func(column string) string { return "strlen(" + column + ")" },
+}
