@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/sparrowhq/sparrow/cmd.version=$(VERSION)
 export CGO_ENABLED := 1
 
-.PHONY: build run test lint bench soak fuzz generate
+.PHONY: build run test lint bench bench-peers soak fuzz generate
 
 build: ## bin/sparrow
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sparrow ./cmd/sparrow
@@ -15,7 +15,7 @@ run: build ## build, and bring everything up on this machine
 
 test: ## every test, with the race detector; skipped ones are listed at the end
 	@mkdir -p bin
-	$(TOOL) gotestsum --format pkgname-and-test-fails --hide-summary output --jsonfile bin/test.json -- -race -timeout 15m ./...
+	$(TOOL) gotestsum --format pkgname-and-test-fails --hide-summary output --jsonfile bin/test.json $(RERUN) --packages ./... -- -race -timeout 15m
 
 lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
@@ -27,7 +27,14 @@ generate: ## protobuf code; needs protoc
 	find . -name '*.proto' | xargs protoc --plugin=bin/protoc-gen-go --go_out=. --go_opt=paths=source_relative
 
 bench: build ## figures of docs/benchmarks.md
-	go test -run '^$$' -bench . -benchtime 2s ./...
+	go test -run '^$$' -bench 'Intake|Floor' -benchtime 4s ./mirror
+	go test -run '^$$' -bench Pipeline -benchtime 1x -timeout 20m ./cmd/sparrow
+	go test -run '^$$' -bench Collect -benchtime 3x -timeout 20m ./compare
+
+bench-peers: build ## our mirror and nginx, turn by turn; installs nginx from Debian if it is missing
+	@command -v nginx >/dev/null || (apt-get update -q && apt-get install -q -y --no-install-recommends nginx-light)
+	go build -o bin/peers ./mirror/peers
+	bin/peers -sparrow bin/sparrow
 
 soak: build ## the long forms of the proofs in make test
 	SPARROW_SOAK=1 go test -count=1 -timeout 3h -v -run 'Proof' ./cmd/sparrow

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"time"
@@ -38,8 +39,14 @@ func (p *program) decisions(in installation, operator *http.Client) deploy.Clien
 	if err != nil {
 		host = "unknown"
 	}
-	user := cmp.Or(p.env("USER"), p.env("LOGNAME"), "unknown")
-	return deploy.Client{URL: in.endpoints.Admin, HTTP: operator, Actor: user + "@" + host}
+	name := cmp.Or(p.env("USER"), p.env("LOGNAME"))
+	if name == "" {
+		name = "unknown"
+		if u, err := user.Current(); err == nil {
+			name = u.Username
+		}
+	}
+	return deploy.Client{URL: in.endpoints.Admin, HTTP: operator, Actor: name + "@" + host}
 }
 
 // decide returns what a subcommand of deploy runs: ask the running Sparrow, then show the answer.
@@ -112,7 +119,7 @@ anything else. If it does not become ready, the old one runs again and nothing i
 					return err
 				}
 				if !p.json {
-					fmt.Fprintf(p.Stdout, "%s runs %s now\n", swapped.Stack, compare.BuildName(swapped.Build))
+					tell(p.Stdout, "%s runs %s now\n", swapped.Stack, compare.BuildName(swapped.Build))
 				}
 				if err := awaitBuild(ctx, d, swapped); err != nil {
 					return err

@@ -3,7 +3,6 @@ package cmd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -96,7 +95,7 @@ func (p *program) runQuery(ctx context.Context, f *queryFlags, args []string) er
 		return err
 	}
 	if rows.Truncated() {
-		fmt.Fprintf(p.Stderr, "sparrow: only the first %s rows are shown: raise --limit to see more\n", terminal.Count(f.limit))
+		tell(p.Stderr, "sparrow: only the first %s rows are shown: raise --limit to see more\n", terminal.Count(f.limit))
 	}
 	return nil
 }

@@ -121,7 +121,7 @@ func Run(ctx context.Context, o Options) int {
 		return status.status
 	case !p.ran: // flags, arguments or the name of the subcommand
 		p.complain(err)
-		fmt.Fprintln(o.Stderr, "Run `sparrow help` for what there is.")
+		tell(o.Stderr, "Run `sparrow help` for what there is.\n")
 		return exitUsage
 	default:
 		p.complain(err)
@@ -143,9 +143,12 @@ type program struct {
 
 func (p *program) complain(err error) {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintf(p.Stderr, "sparrow: %s\n", line)
+		tell(p.Stderr, "sparrow: %s\n", line)
 	}
 }
+
+// tell writes for people. Where nobody can read it, there is nobody to tell that either.
+func tell(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
 
 func (p *program) root() *cobra.Command {
 	root := &cobra.Command{

@@ -176,7 +176,7 @@ func notAcknowledged(s send.Summary) string {
 }
 
 func printSummary(w io.Writer, s send.Summary) {
-	fmt.Fprintf(w, "%s of %s events acknowledged in %s: %s/s; answers after %.1f ms (median), %.1f ms (99 %%), %.1f ms (longest)\n",
+	tell(w, "%s of %s events acknowledged in %s: %s/s; answers after %.1f ms (median), %.1f ms (99 %%), %.1f ms (longest)\n",
 		terminal.Count(s.Acknowledged), terminal.Count(s.Sent), terminal.Elapsed(time.Duration(s.Seconds*float64(time.Second))),
 		terminal.Count(int64(s.Rate)), s.P50, s.P99, s.Max)
 	if s.Attempts == s.Statuses["200"] {
@@ -190,7 +190,7 @@ func printSummary(w io.Writer, s send.Summary) {
 		}
 		parts = append(parts, fmt.Sprintf("%s: %s", name, terminal.Count(s.Statuses[status])))
 	}
-	fmt.Fprintf(w, "%s requests, of them again %s; answers %s\n", terminal.Count(s.Attempts), terminal.Count(s.Retried), strings.Join(parts, ", "))
+	tell(w, "%s requests, of them again %s; answers %s\n", terminal.Count(s.Attempts), terminal.Count(s.Retried), strings.Join(parts, ", "))
 }
 
 // showProgress shows a bar on a terminal until the returned function is called.

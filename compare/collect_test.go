@@ -27,12 +27,12 @@ func TestEqualSidesPass(t *testing.T) {
 	w.many(1000, "view", "click", "", "購入")
 	w.accept([]item{{"view", `{"a":1}`}, {"view", `{"a":2}`}, {"click", `{"a":3}`}})
 	w.accept([]item{}, one("view", "not JSON \xff"), one("view", ""))
-	_, lost := w.verdict(w.store(), Options{})
-	if lost.Outcome != Fail || lost.Reasons[0].Code != CodeLost {
-		t.Fatalf("a request without any row, even for an empty list: %s %+v, want it reported lost", lost.Outcome, lost.Reasons)
+	_, v := w.verdict(w.store(), Options{})
+	if v.Outcome != Fail || v.Reasons[0].Code != CodeLost {
+		t.Fatalf("a request without any row, even for an empty list: %s %+v, want it reported lost", v.Outcome, v.Reasons)
 	}
-	if want := []event.Span{{First: w.next - 1, Last: w.next - 1}}; !slices.Equal(lost.Reasons[0].Frames, want) {
-		t.Errorf("lost in frames %v, want %v", lost.Reasons[0].Frames, want)
+	if want := []event.Span{{First: w.next - 1, Last: w.next - 1}}; !slices.Equal(v.Reasons[0].Frames, want) {
+		t.Errorf("lost in frames %v, want %v", v.Reasons[0].Frames, want)
 	}
 
 	w = newWorld(t)
@@ -160,7 +160,7 @@ func TestSeededFaults(t *testing.T) {
 				return true
 			})
 		}, nil, func(f Faults) uint64 { return f.Changed }, 1, CodeChanged, "view", []string{"timestamp"}, nil},
-		{"NULL for an empty text", func(w *world) {
+		{"bytes for an empty text", func(w *world) {
 			for _, s := range event.Stacks() {
 				w.alter(s, func(i int, r *warehouse.Row) bool {
 					if i == 4 {
@@ -169,7 +169,7 @@ func TestSeededFaults(t *testing.T) {
 					return true
 				})
 			}
-		}, []string{"UPDATE blue.raw SET data = NULL WHERE data = ''"}, func(f Faults) uint64 { return f.Changed }, 1, CodeChanged, "view", []string{"data"}, nil},
+		}, []string{`UPDATE blue.raw SET data = NULL, "dataBytes" = ''::BLOB WHERE data = ''`}, func(f Faults) uint64 { return f.Changed }, 1, CodeChanged, "view", []string{"data", "dataBytes"}, nil},
 		{"one byte of what is not UTF-8", func(w *world) {
 			for i, s := range event.Stacks() {
 				w.alter(s, func(k int, r *warehouse.Row) bool {
@@ -248,6 +248,31 @@ func TestPipelineLoss(t *testing.T) {
 	}
 	if _, v = w.verdict(w.store(), Options{}); v.Outcome != Fail || v.Reasons[0].Code != CodeIDs || !slices.Equal(v.Reasons[0].Frames, []event.Span{{First: 7, Last: 7}}) {
 		t.Errorf("%s %+v, want ids in frame 7", v.Outcome, v.Reasons)
+	}
+}
+
+// TestListsLostByBoth has both sides lose one item of a list, and double another, in the same way: everything is equal,
+// every number is right, and the ledger knows requests only.
+func TestListsLostByBoth(t *testing.T) {
+	for _, double := range []bool{false, true} {
+		w := newWorld(t)
+		w.many(100, "view")
+		w.accept([]item{{"a", `{"n":0}`}, {"b", `{"n":1}`}, {"c", `{"n":2}`}}, []item{{"a", "1"}, {"b", "2"}})
+		at := w.next - 1
+		for _, s := range event.Stacks() {
+			w.drop(s, func(_ int, r warehouse.Row) bool { return r.Frame == at && r.Request == 0 && r.Item == 1 })
+			if double {
+				w.double(s, func(_ int, r warehouse.Row) bool { return r.Frame == at && r.Request == 1 && r.Item == 1 })
+			}
+		}
+		ev, v := w.verdict(w.store(), Options{})
+		if v.Outcome != Fail || v.Reasons[0].Code != CodeLost || ev.Lost.Events != 1 {
+			t.Fatalf("doubled too: %v: %s %+v", double, v.Outcome, v.Reasons)
+		}
+		want := event.ID(w.accepted[len(w.accepted)-2].id, 1, true)
+		if !slices.Equal(v.Reasons[0].IDs, []string{want}) {
+			t.Errorf("ids %v, want %s", v.Reasons[0].IDs, want)
+		}
 	}
 }
 

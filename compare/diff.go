@@ -131,8 +131,10 @@ func (d *differ) object(path string, a, b []member, depth int) {
 // members returns an object's members in order. The object is known to be valid JSON.
 func members(object json.RawMessage) []member {
 	dec := json.NewDecoder(bytes.NewReader(object))
-	dec.Token() // the opening brace
 	var out []member
+	if _, err := dec.Token(); err != nil { // the opening brace
+		return out
+	}
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {

@@ -160,9 +160,7 @@ func (c *collector) profile(ctx context.Context, s *Side, p part) (profile, erro
 func (c *collector) odd(ctx context.Context, l, k profile, all []uint64, whole part) ([]uint64, error) {
 	odd := map[uint64]bool{}
 	for _, b := range all {
-		if x, y := l.buckets[b], k.buckets[b]; x != y || x.rows != x.owed {
-			odd[b] = true
-		}
+		odd[b] = l.buckets[b] != k.buckets[b]
 	}
 	if l.lists() {
 		// Buckets that are alike have the same places taken and owed, so one side tells for both.
@@ -171,6 +169,7 @@ func (c *collector) odd(ctx context.Context, l, k profile, all []uint64, whole p
 			return nil, err
 		}
 	}
+	maps.DeleteFunc(odd, func(_ uint64, is bool) bool { return !is })
 	return slices.Sorted(maps.Keys(odd)), nil
 }
 

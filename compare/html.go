@@ -11,7 +11,7 @@ import (
 var reportHTML string
 
 var reportTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"grouped": grouped, "visible": func(s string) string { return or(Visible(s), "(no name)") }, "instant": instant,
+	"grouped": grouped, "visible": Visible, "name": shownName, "instant": instant,
 	"build": BuildName, "lower": func(o Outcome) string { return strings.ToLower(string(o)) },
 	"of":       func(c column, e Event) uint64 { return c.of(e) },
 	"bad":      func(c column, e Event) bool { return c.fault && c.of(e) > 0 },

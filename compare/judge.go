@@ -270,7 +270,7 @@ func (j *judge) presence() {
 		}
 	}
 	if ev.Window.Empty() {
-		j.because(CodeEmpty, "the window holds no frame: nothing was accepted in it (%s)", ev.Window.Chosen)
+		j.because(CodeEmpty, "the window holds no frame: nothing was accepted in %s", ev.Window.Chosen)
 		j.await("traffic: send some, then compare again")
 		return
 	}

@@ -76,7 +76,7 @@ func (r Report) writeJUnit(w io.Writer) error {
 	}
 	add(verdict)
 	for _, e := range r.Evidence.Events {
-		c := junitCase{Name: or(Visible(e.Name), "(no name)"), Class: "sparrow.compare." + string(e.Stage)}
+		c := junitCase{Name: shownName(e.Name), Class: "sparrow.compare." + string(e.Stage)}
 		var why []string
 		for _, x := range v.Reasons {
 			if x.Event != nil && *x.Event == e.Name {

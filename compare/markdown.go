@@ -62,7 +62,7 @@ func (r Report) writeMarkdown(w io.Writer) error {
 	room := maxMarkdown - head.Len() - len(tailText) - reserve
 	left := 0
 	for _, e := range t.rows {
-		row := line(mdCode(or(Visible(e.Name), "(no name)")), e)
+		row := line(mdCode(shownName(e.Name)), e)
 		if body.Len()+len(row) > room {
 			left++
 			t.rest.Live += e.Live

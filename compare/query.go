@@ -112,23 +112,30 @@ func (c *collector) query(ctx context.Context, sql string, each func(*row)) erro
 	if err != nil {
 		return fail(err)
 	}
-	defer rows.Close()
+	if err := errors.Join(read(rows, each), rows.Close()); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// read calls each for every row.
+func read(rows *warehouse.Rows, each func(*row)) error {
 	for {
 		values, err := rows.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return fail(err)
+			return err
 		}
 		r := row{columns: rows.Columns, values: values}
 		each(&r)
 		if r.err != nil {
-			return fail(fmt.Errorf("answer not understood: %w", r.err))
+			return fmt.Errorf("answer not understood: %w", r.err)
 		}
 	}
 	if rows.Truncated() {
-		return fail(fmt.Errorf("the warehouse cut an answer short at its row limit: raise warehouse.query.limit or compare a smaller --window"))
+		return errors.New("the warehouse cut an answer short at its row limit: compare a smaller --window")
 	}
 	return nil
 }

@@ -83,6 +83,15 @@ func TestTextReport(t *testing.T) {
 	}
 }
 
+func TestTableNames(t *testing.T) {
+	for name, width := range map[string]int{strings.Repeat("あ", 60): nameWidth - 1, strings.Repeat("a", 60): nameWidth, "あいう": 6, "": 9, " ": 3, "a ": 4} {
+		got := tableName(name)
+		if w := text.StringWidth(got); w > nameWidth || w != width {
+			t.Errorf("%q takes %d columns, want %d", got, w, width)
+		}
+	}
+}
+
 func TestTextColor(t *testing.T) {
 	var b bytes.Buffer
 	if err := messy(t).Write(&b, FormatText, true); err != nil {

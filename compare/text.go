@@ -250,10 +250,7 @@ func (r Report) table(p painter) string {
 
 // tableName is an event name cut to the table's width; wide characters count twice.
 func tableName(name string) string {
-	if name == "" {
-		return "(no name)"
-	}
-	return text.Snip(Visible(name), nameWidth, "…")
+	return text.Snip(shownName(name), nameWidth, "…")
 }
 
 func (r Report) textExamples(b *strings.Builder) {

@@ -94,7 +94,7 @@ func (spec WindowSpec) resolve(ctx context.Context, s state, p Pipeline, now tim
 	begin, end := since.Sequence+1, s.lastFrame()
 	what := "the candidate was declared"
 	if !declared {
-		what = fmt.Sprintf("%s became live (no candidate is declared)", since.Live)
+		what = fmt.Sprintf("%s became live", since.Live)
 	}
 	w := Window{First: begin, Last: end, Asked: spec.Asked}
 	switch {

@@ -18,6 +18,14 @@ func quoteName(name string) string {
 	return `"` + Visible(name) + `"`
 }
 
+// shownName returns an event name for a table: unquoted, unless one could not tell where it begins or ends.
+func shownName(name string) string {
+	if name == "" || strings.TrimSpace(name) != name {
+		return quoteName(name)
+	}
+	return Visible(name)
+}
+
 // Visible escapes what a terminal, a log or a reader would not show as it is: control characters, invisible ones, those
 // that turn the direction of writing, and bytes that are not UTF-8.
 func Visible(s string) string {

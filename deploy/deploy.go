@@ -170,11 +170,7 @@ func (d *Deploy) Cutover(ctx context.Context, r Request) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
-	verdict, err := d.about(ctx, s)
-	if err != nil && !r.Force {
-		return Decision{}, err
-	}
-	refusals := Guard(s, verdict, d.o.Policy, d.o.Now())
+	verdict, refusals := d.guard(ctx, s)
 	if err := d.overrule("the cutover", r, refusals); err != nil {
 		return Decision{}, err
 	}
@@ -186,6 +182,16 @@ func (d *Deploy) Cutover(ctx context.Context, r Request) (Decision, error) {
 	decision, err := d.append(ctx, s, r, c)
 	decision.Overruled = refusals
 	return decision, err
+}
+
+// guard asks Guard about the latest verdict. Verdicts that cannot be read are one more reason against it.
+func (d *Deploy) guard(ctx context.Context, s State) (*compare.Report, []Refusal) {
+	verdict, err := d.about(ctx, s)
+	refusals := Guard(s, verdict, d.o.Policy, d.o.Now())
+	if err != nil {
+		refusals = append(refusals, Refusal{RefuseUnknown, err.Error(), "see to the journal: verdicts are kept in it"})
+	}
+	return verdict, refusals
 }
 
 // about returns the latest verdict if it is about the present generation. A verdict about an earlier one says nothing:

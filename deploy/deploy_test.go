@@ -308,6 +308,25 @@ func TestVerdictsAreKept(t *testing.T) {
 	s.must(other.Cutover(ctx, Request{}))
 }
 
+// TestUnreadableVerdicts: a log that this build cannot read refuses the cutover, and hinders neither status nor rollback.
+func TestUnreadableVerdicts(t *testing.T) {
+	s := newStage(t)
+	ctx := t.Context()
+	s.cutOver(2)
+	s.pass()
+	if _, err := s.AppendRecord(ctx, verdictLog, []byte(`{"format": 2}`)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.d.Cutover(ctx, Request{})
+	if got := refusedFor(t, err); !slices.Contains(got, RefuseUnknown) || !strings.Contains(err.Error(), "run the newer build") {
+		t.Errorf("%v", err)
+	}
+	if o, err := s.d.Status(ctx); err != nil || len(o.Refusals) == 0 {
+		t.Errorf("%+v, %v", o.Refusals, err)
+	}
+	s.must(s.d.Rollback(ctx, Request{}))
+}
+
 // cutOver brings blue live on a PASS and lets n frames follow.
 func (s *stage) cutOver(n int) Decision {
 	s.t.Helper()

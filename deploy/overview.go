@@ -27,7 +27,7 @@ type Role struct {
 	Stack    event.Stack         `json:"stack"`
 	Since    int64               `json:"since"`    // when it took the role, microseconds since the epoch
 	Sequence uint64              `json:"sequence"` // of the record that gave it
-	Forced   bool                `json:"forced"`   // that record was forced
+	Forced   bool                `json:"forced"`   // it is live by force
 	Status   compare.StackStatus `json:"status"`
 	Lag      float64             `json:"lagSeconds"` // how long its oldest pending request has waited
 }
@@ -38,13 +38,10 @@ func (d *Deploy) Status(ctx context.Context) (Overview, error) {
 	if err != nil {
 		return Overview{}, err
 	}
-	r, err := d.about(ctx, s)
-	if err != nil {
-		return Overview{}, err
-	}
+	r, refusals := d.guard(ctx, s)
 	now := d.o.Now()
 	head, _ := s.Timeline.Head()
-	o := Overview{At: now.UnixMicro(), Generation: head.Generation, Head: head.Hash(), Journal: s.Journal, Refusals: Guard(s, r, d.o.Policy, now)}
+	o := Overview{At: now.UnixMicro(), Generation: head.Generation, Head: head.Hash(), Journal: s.Journal, Refusals: refusals}
 	if o.Refusals == nil {
 		o.Refusals = []Refusal{}
 	}
@@ -59,7 +56,7 @@ func (d *Deploy) Status(ctx context.Context) (Overview, error) {
 		out := Role{Stack: stack, Status: is, Lag: waiting(is, now).Seconds()}
 		for _, x := range s.Timeline.Records() {
 			if x.Kind != event.Candidate {
-				out.Since, out.Sequence, out.Forced = x.At, x.Sequence, x.Forced
+				out.Since, out.Sequence, out.Forced = x.At, x.Sequence, x.Forced && x.Live == stack
 			}
 		}
 		return out

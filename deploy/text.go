@@ -196,15 +196,17 @@ func (d Decision) WriteText(w io.Writer) error {
 	return err
 }
 
-// WriteError writes why a decision was not made and what to do, one line each. It reports whether it knew the error.
+// WriteError writes why a decision was refused and what to do, a line each. It reports whether err is a refusal.
 func WriteError(w io.Writer, err error) bool {
 	var refused *RefusedError
 	if !errors.As(err, &refused) {
 		return false
 	}
-	fmt.Fprintf(w, "%s is refused\n", refused.What)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s is refused\n", refused.What)
 	for _, r := range refused.Refusals {
-		fmt.Fprintf(w, "  %s\n    %s\n", compare.Visible(r.Text), compare.Visible(r.Do))
+		fmt.Fprintf(&b, "  %s\n    %s\n", compare.Visible(r.Text), compare.Visible(r.Do))
 	}
+	_, _ = io.WriteString(w, b.String()) // an error on the way to telling an error: nobody is left to tell
 	return true
 }

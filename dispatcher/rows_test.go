@@ -333,8 +333,13 @@ func TestTwoRunsGiveIdenticalRows(t *testing.T) {
 		runs = append(runs, m.raw())
 	}
 	for _, run := range runs[1:] {
-		if diff := cmp.Diff(runs[0], run); diff != "" {
-			t.Error(diff)
+		if len(run) != len(runs[0]) {
+			t.Fatalf("%d rows, then %d", len(runs[0]), len(run))
+		}
+		for i := range run {
+			if !reflect.DeepEqual(runs[0][i], run[i]) {
+				t.Fatal(cmp.Diff(runs[0][i], run[i]))
+			}
 		}
 	}
 }

@@ -62,8 +62,8 @@ func TestAppendRequestEncodesAsTheMessageDoes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
-			t.Fatal(diff)
+		if !proto.Equal(want, got) {
+			t.Fatal(cmp.Diff(want, got, protocmp.Transform()))
 		}
 	}
 }

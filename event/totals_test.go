@@ -56,7 +56,7 @@ func TestSumIsExactIn128Bits(t *testing.T) {
 		}
 	}
 	r := rand.New(rand.NewPCG(4, 4))
-	for range 100 {
+	for range 30 {
 		sums = append(sums, event.Sum{Hi: r.Uint64(), Lo: r.Uint64()})
 	}
 	mod := new(big.Int).Lsh(big.NewInt(1), 128)

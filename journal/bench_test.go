@@ -1,8 +1,12 @@
 package journal
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"slices"
 	"testing"
+	"time"
 )
 
 // BenchmarkPublish measures one frame at a time, each synced before the next, as the mirror publishes.
@@ -73,4 +77,67 @@ func BenchmarkRead(b *testing.B) {
 // BenchmarkReadTotals measures the ledger's reading, per frame.
 func BenchmarkReadTotals(b *testing.B) {
 	benchmarkRead(b, 50_000, 1<<10, func(j *Journal) *Reader { return j.ReadTotals(1) })
+}
+
+// BenchmarkPublishWhileTrimming measures what trimming costs a publisher: the 99th percentile and the worst wait.
+func BenchmarkPublishWhileTrimming(b *testing.B) {
+	j := filled(b, 100_000, 1<<10)
+	j.o.unsafeNoSync = false // the server's part stays off: what is measured is waiting for the purge
+	data, totals := frame(b, "", 1<<10)
+	trimmed := make(chan error, 1)
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	go func() {
+		_, err := j.Trim(ctx, 100_000)
+		trimmed <- err
+	}()
+	var waits []time.Duration
+	for b.Loop() {
+		began := time.Now()
+		if _, err := j.Publish(b.Context(), data, totals); err != nil {
+			b.Fatal(err)
+		}
+		waits = append(waits, time.Since(began))
+	}
+	select {
+	case err := <-trimmed:
+		b.Logf("trimmed before the end, %v: the figures are too good", err)
+	default:
+		cancel()
+		<-trimmed
+	}
+	slices.Sort(waits)
+	b.ReportMetric(float64(waits[len(waits)*99/100].Microseconds()), "p99-µs")
+	b.ReportMetric(float64(waits[len(waits)-1].Microseconds()), "max-µs")
+}
+
+// BenchmarkOpenAfterCrash measures opening a journal of 1 GiB whose process was killed.
+func BenchmarkOpenAfterCrash(b *testing.B) {
+	j := filled(b, 16_000, 64<<10)
+	crashed := b.TempDir()
+	if err := os.CopyFS(crashed, os.DirFS(j.o.Dir)); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		b.StopTimer()
+		dir := b.TempDir()
+		if err := os.CopyFS(dir, os.DirFS(crashed)); err != nil {
+			b.Fatal(err)
+		}
+		o := options(dir)
+		o.MaxBytes = j.o.MaxBytes
+		b.StartTimer()
+		j, err := Open(b.Context(), o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if err := j.Close(); err != nil {
+			b.Fatal(err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -32,6 +33,7 @@ func TestMain(m *testing.M) {
 // children are the roles of a child. They take their settings from the environment.
 var children = map[string]func() error{
 	"publish": publisher,
+	"hang":    hanging,
 }
 
 // child returns the command that starts this binary in a role.
@@ -95,6 +97,36 @@ func publisher() error {
 				if _, err := j.Trim(ctx, n-300); err != nil {
 					return err
 				}
+			}
+		}
+	}
+	return nil
+}
+
+// hanging publishes into DIR until frames were refused for a while and then taken again.
+func hanging() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	j, err := Open(ctx, options(os.Getenv("DIR")))
+	if err != nil {
+		return err
+	}
+	defer j.Close()
+	go func() {
+		for ctx.Err() == nil {
+			_, _ = j.Publish(ctx, []byte("x"), event.Totals{})
+		}
+	}()
+	for _, refused := range []bool{true, false} {
+		for {
+			err := j.Accepting()
+			if errors.Is(err, ErrUnavailable) == refused {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("refused: %v, want %v", err, refused)
+			case <-time.After(10 * time.Millisecond):
 			}
 		}
 	}

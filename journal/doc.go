@@ -19,6 +19,12 @@
 //	DIR/ballast    space kept back, given up piece by piece when a control record must be written on a full disk
 //	DIR/nats/      the embedded server's own store
 //
+// A stream begins with the control record that makes green live, at Options.FirstFrame where that says so; the journal's
+// id is in the stream's metadata.
+//
+// After an error of the disk the embedded server writes nothing more until it is restarted in process, which the keeper
+// does at once, and readers do not notice. What the server leaves open about durability is in durable.go.
+//
 // The control record is what makes a rollback work, so everything here leaves room for it: frames are refused at 95 %
 // of the stream's limit and while the disk has less than Options.MinFree, and the ballast is for control records (and
 // for the trimming that frees space) alone.

@@ -8,10 +8,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,14 +32,17 @@ type engine struct {
 	conn     *nats.Conn                 // publishes and asks; each reader has a connection of its own
 	js       jetstream.JetStream
 	timeout  time.Duration
+	log      *slog.Logger
 
 	life  context.Context // ends with the engine, and with it every call
 	end   context.CancelFunc
 	fault atomic.Pointer[error] // an error of the disk that the server does not know of
+
+	checking sync.Mutex // held while the server is asked for its health
 }
 
 func newEngine(o Options) *engine {
-	e := &engine{url: o.URL, timeout: o.Timeout}
+	e := &engine{url: o.URL, timeout: o.Timeout, log: o.Telemetry.Log}
 	e.life, e.end = context.WithCancel(context.Background())
 	return e
 }
@@ -126,7 +131,14 @@ func (e *engine) connect() error {
 
 // dial opens a connection. Connections to a cluster reconnect for ever; one to an embedded server ends with it.
 func (e *engine) dial(name string) (*nats.Conn, error) {
-	opts := []nats.Option{nats.Name("sparrow " + name), nats.Timeout(e.timeout)}
+	opts := []nats.Option{
+		nats.Name("sparrow " + name),
+		nats.Timeout(e.timeout),
+		// Without a handler the client library prints them. Whoever waits on the connection learns of them anyway.
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			e.log.Debug("nats connection", "of", name, "error", err)
+		}),
+	}
 	if e.user != nil {
 		opts = append(opts, e.user)
 	}
@@ -171,11 +183,28 @@ func (e *engine) failure() error {
 	if e.server == nil || e.life.Err() != nil {
 		return nil
 	}
-	// Its other complaint, "error", is that it did not look ready within a millisecond, which a busy machine explains.
-	if h := e.server.Healthz(nil); h.Status == "unavailable" {
-		return errors.New(h.Error)
+	if !e.checking.TryLock() {
+		return nil // the last check hangs, with the disk: see there
 	}
-	return nil
+	found := make(chan error, 1)
+	go func() {
+		defer e.checking.Unlock()
+		// Its other complaint, "error", is that it did not look ready within a millisecond, which a busy machine explains.
+		if h := e.server.Healthz(nil); h.Status == "unavailable" {
+			found <- errors.New(h.Error)
+			return
+		}
+		found <- nil
+	}()
+	// A write that hangs holds a lock that the check needs. That is no error yet, and the keeper has more to do.
+	wait := time.NewTimer(time.Second)
+	defer wait.Stop()
+	select {
+	case err := <-found:
+		return err
+	case <-wait.C:
+		return nil
+	}
 }
 
 // readOnly lets the operator's credential see streams and read them, and nothing else.

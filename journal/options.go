@@ -17,7 +17,8 @@ type Options struct {
 	Dir string
 
 	// URL names a NATS cluster to keep the journal in ("nats://a:4222,nats://b:4222"). Empty: a server embedded in this
-	// process.
+	// process. The cluster's servers must run with "jetstream { sync_interval: always }" and a max_payload of 16 MB: the
+	// journal cannot see whether they sync.
 	URL string
 	// Credentials is a NATS credentials file for URL. Empty: none, or what URL carries.
 	Credentials string

@@ -38,12 +38,13 @@ func TestLostLastMessageComesAgain(t *testing.T) {
 	r := j.Read(1)
 	defer r.Close()
 	read(t, r, 1, 1000)
+	messages := r.p.messages
 	go func() {
-		for m := range r.p.messages {
+		for m := range messages {
 			if m.Header.Get("Status") == "" {
 				return
 			}
-			r.p.messages <- m
+			messages <- m
 		}
 	}()
 	// Nobody else takes from the channel yet.
@@ -68,6 +69,7 @@ func TestLostMessagesComeAgain(t *testing.T) {
 	defer r.Close()
 	got := read(t, r, 1, 1) // now it has a connection
 	stolen := 0
+	messages := r.p.messages
 	done := make(chan struct{})
 	stop := make(chan struct{})
 	go func() {
@@ -82,14 +84,14 @@ func TestLostMessagesComeAgain(t *testing.T) {
 			}
 			var m *nats.Msg
 			select {
-			case m = <-r.p.messages:
+			case m = <-messages:
 			case <-stop:
 				return
 			}
 			if m.Header.Get("Status") == "" {
 				stolen++
 			} else {
-				r.p.messages <- m
+				messages <- m
 			}
 		}
 	}()

@@ -207,6 +207,17 @@ func TestFailingDisk(t *testing.T) {
 	}
 }
 
+// A disk that does not answer: whoever asks is told, while it lasts.
+func TestHangingDisk(t *testing.T) {
+	dir := t.TempDir()
+	tracer := strace(t, "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=5000000:when=60", "-o", "/dev/null")
+	c := child(t.Context(), "hang", "DIR="+dir)
+	c.Args, c.Path, c.Stderr = append(tracer, c.Path), tracer[0], nil
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestBlockFileThatCannotBeMade(t *testing.T) {
 	dir := t.TempDir()
 	second := filepath.Join(messagesDir(dir, mainStream), "2.blk")

@@ -245,7 +245,7 @@ func TestStackStepsBack(t *testing.T) {
 func TestStackIsAhead(t *testing.T) {
 	b := setUp(t, nil)
 	b.blue.script(func(w http.ResponseWriter, r *http.Request, d *event.Delivery) bool {
-		if d != nil {
+		if d != nil && len(d.Frames) > 0 { // a call with control records alone moves no cursor to learn from
 			b.blue.apply(d)
 			hijack(w)
 			return true

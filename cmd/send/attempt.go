@@ -176,7 +176,7 @@ func compress(text []byte) []byte {
 	z := compressors.Get().(*gzip.Writer)
 	defer compressors.Put(z)
 	z.Reset(&out)
-	z.Write(text) // a buffer takes everything
-	z.Close()
+	_, _ = z.Write(text) // a buffer takes everything
+	_ = z.Close()
 	return out.Bytes()
 }

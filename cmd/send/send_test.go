@@ -20,7 +20,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/gzip"
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // mirror is an HTTP server that accepts what a mirror accepts, as answer says, and remembers what it accepted.
 type mirror struct {

@@ -2,12 +2,9 @@ package supervisor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -106,8 +103,8 @@ func (c *child) run(now <-chan struct{}) {
 			asking.Go(func() { c.askReady(ready) })
 			var ended, stop bool
 			select {
-			case err = <-exited:
-				ended = true
+			case e := <-exited:
+				err, ended = e.err, true
 			case <-c.stopping:
 				stop = true
 			case sw := <-c.swaps:
@@ -151,8 +148,11 @@ func (c *child) run(now <-chan struct{}) {
 	}
 }
 
+// exit is how a process ended; nil: with status 0.
+type exit struct{ err error }
+
 // start starts the process once. exited gets its exit status.
-func (c *child) start() (*exec.Cmd, <-chan error, error) {
+func (c *child) start() (*exec.Cmd, <-chan exit, error) {
 	c.log.mark()
 	c.mu.Lock()
 	c.words, c.grave = "", false
@@ -184,8 +184,8 @@ func (c *child) start() (*exec.Cmd, <-chan error, error) {
 		return nil, nil, fmt.Errorf("start %s: %w", c.process.Path, err)
 	}
 	c.update(func(s *State) { s.PID, s.Phase, s.Why = cmd.Process.Pid, Starting, "" })
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }() // ends with the process, which run waits for
+	exited := make(chan exit, 1)
+	go func() { exited <- exit{cmd.Wait()} }() // ends with the process, which run waits for
 	return cmd, exited, nil
 }
 
@@ -208,8 +208,8 @@ func (c *child) predecessor() (*watched, time.Duration, bool) {
 }
 
 // terminate ends the process in order within its bound, and for sure.
-func (c *child) terminate(cmd *exec.Cmd, exited <-chan error, now <-chan struct{}) {
-	cmd.Process.Signal(syscall.SIGTERM)
+func (c *child) terminate(cmd *exec.Cmd, exited <-chan exit, now <-chan struct{}) {
+	_ = cmd.Process.Signal(syscall.SIGTERM) // it fails if the process is gone, which is what is wanted
 	bound := time.NewTimer(c.process.Stop)
 	defer bound.Stop()
 	select {
@@ -220,7 +220,7 @@ func (c *child) terminate(cmd *exec.Cmd, exited <-chan error, now <-chan struct{
 		c.s.report(c.process.Name, slog.LevelError, fmt.Sprintf("did not stop within %s: killed", c.process.Stop))
 	case <-now:
 	}
-	cmd.Process.Kill()
+	_ = cmd.Process.Kill()
 	<-exited
 }
 
@@ -248,113 +248,4 @@ func (c *child) swapped(sw swap) {
 		}
 	})
 	sw.reply <- err
-}
-
-// failure puts an exit status and the process's own last words together.
-func (c *child) failure(err error) string {
-	c.log.read(c.logged) // what it wrote just before it ended
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	text := "exit status 0"
-	if err != nil {
-		text = err.Error()
-	}
-	if c.words != "" {
-		text += ": " + c.words
-	}
-	return text
-}
-
-// logged takes one line of the process's log.
-func (c *child) logged(line []byte) {
-	e := parseLine(line)
-	if e.text == "" {
-		return
-	}
-	c.mu.Lock()
-	if e.grave || !c.grave {
-		c.words, c.grave = e.text, e.grave
-	}
-	c.mu.Unlock()
-	if e.grave {
-		c.surface(e.text)
-	}
-}
-
-// An operator is told of at most floodLines errors of a process within floodTime, and then how many there were.
-const (
-	floodLines = 5
-	floodTime  = 10 * time.Second
-)
-
-// surface tells of an error that the process logged. It is called by one goroutine at a time.
-func (c *child) surface(text string) {
-	c.mu.Lock()
-	now := time.Now()
-	var missed int
-	if now.Sub(c.floodSince) > floodTime {
-		missed = c.flood - floodLines
-		c.floodSince, c.flood = now, 0
-	}
-	c.flood++
-	told := c.flood <= floodLines
-	c.mu.Unlock()
-	if missed > 0 {
-		c.s.report(c.process.Name, slog.LevelError, fmt.Sprintf("%d more errors like these: see logs/%s.log", missed, c.process.Name))
-	}
-	if told {
-		c.s.report(c.process.Name, slog.LevelError, text)
-	}
-}
-
-// askReady keeps the state's readiness up to date until ctx ends.
-func (c *child) askReady(ctx context.Context) {
-	for {
-		why := c.ready(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		pause := 100 * time.Millisecond
-		c.update(func(s *State) {
-			s.Why = why
-			switch {
-			case why == "":
-				s.Phase, pause = Ready, time.Second
-			case s.Phase == Ready:
-				s.Phase = Unready
-			}
-		})
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// ready asks the process once; the answer is empty if it is ready, else the reason it gives.
-func (c *child) ready(ctx context.Context) string {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.process.URL+"/readyz", nil)
-	if err != nil {
-		return err.Error()
-	}
-	resp, err := c.s.client.Do(req)
-	if err != nil {
-		if errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err) {
-			return fmt.Sprintf("no answer within %s", c.s.client.Timeout)
-		}
-		return err.Error()
-	}
-	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-	if resp.StatusCode == http.StatusOK {
-		return ""
-	}
-	var problem struct {
-		Detail string `json:"detail"`
-	}
-	if json.Unmarshal(body, &problem) == nil && problem.Detail != "" {
-		return problem.Detail
-	}
-	return resp.Status
 }

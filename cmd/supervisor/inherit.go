@@ -127,20 +127,22 @@ func (in *Inheritance) Context(ctx context.Context) (_ context.Context, stop fun
 		if !ended(in.lifeline) || in.predecessor == nil {
 			return
 		}
-		bound := time.AfterFunc(in.wait, func() { in.predecessor.SetReadDeadline(time.Now()) })
+		bound := time.AfterFunc(in.wait, func() { wake(in.predecessor) })
 		defer bound.Stop()
 		ended(in.predecessor)
 	})
 	return ctx, func() {
 		cancel()
-		// The pipes are non-blocking, hence in the runtime's poller, so a deadline wakes their reader.
-		in.lifeline.SetReadDeadline(time.Now())
+		wake(in.lifeline)
 		if in.predecessor != nil {
-			in.predecessor.SetReadDeadline(time.Now())
+			wake(in.predecessor)
 		}
 		wg.Wait()
 	}
 }
+
+// wake ends a read of f. The pipe is non-blocking, hence in the runtime's poller, which is what deadlines need.
+func wake(f *os.File) { _ = f.SetReadDeadline(time.Now()) }
 
 // ended blocks until f reads end-of-file, and reports whether it did. Nothing is ever written to it.
 func ended(f *os.File) bool {

@@ -83,8 +83,8 @@ func lock(dir string) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	if err := f.Truncate(0); err == nil {
-		fmt.Fprintln(f, os.Getpid())
+	if err := f.Truncate(0); err == nil { // only to tell who is refused
+		_, _ = fmt.Fprintln(f, os.Getpid())
 	}
 	return f, nil
 }

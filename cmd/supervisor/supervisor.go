@@ -35,39 +35,6 @@ type Process struct {
 	Stop      time.Duration // from SIGTERM to SIGKILL; zero: 15 s
 }
 
-// Phase is where in its life a process is.
-type Phase string
-
-// The phases of a process.
-const (
-	Waiting  Phase = "waiting"  // not started yet: others start first
-	Starting Phase = "starting" // running, was never ready
-	Ready    Phase = "ready"    //
-	Unready  Phase = "unready"  // running, was ready before
-	Failed   Phase = "failed"   // ended by itself; starts again after a wait
-	Stopped  Phase = "stopped"  //
-)
-
-// State is what is known about a process.
-type State struct {
-	Name     string    `json:"name"`
-	URL      string    `json:"url"`
-	PID      int       `json:"pid"` // 0: not running
-	Path     string    `json:"path"`
-	Phase    Phase     `json:"phase"`
-	Why      string    `json:"why,omitempty"` // not ready, or failed: the reason, as the process gave it
-	Restarts int       `json:"restarts"`
-	Since    time.Time `json:"since"` // when the phase began
-}
-
-// Event is something an operator may want to know.
-type Event struct {
-	At      time.Time
-	Process string
-	Level   slog.Level
-	Text    string
-}
-
 // Options configure New.
 type Options struct {
 	Folder    *Folder              // required; stays the caller's
@@ -169,7 +136,7 @@ func (s *Supervisor) Run(ctx context.Context, now <-chan struct{}) error {
 			running.Go(func() { c.run(now) })
 		}
 		wait, cancel := context.WithTimeout(ctx, s.o.StartWait)
-		s.await(wait, func() bool { return all(stage, Ready) })
+		_ = s.await(wait, func() bool { return all(stage, Ready) }) // ready or not, the next stage starts
 		cancel()
 	}
 	<-ctx.Done()

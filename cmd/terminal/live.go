@@ -28,7 +28,7 @@ func (l *Live) Print(line string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	block := l.block
-	io.WriteString(l.screen.Out, l.eraseLocked()+strings.TrimRight(line, "\n")+"\n"+l.drawLocked(block))
+	l.write(l.eraseLocked() + strings.TrimRight(line, "\n") + "\n" + l.drawLocked(block))
 }
 
 // Draw replaces the block. Lines wider than the terminal are cut, since a wrapped line could not be erased again.
@@ -38,7 +38,7 @@ func (l *Live) Draw(block []string) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	io.WriteString(l.screen.Out, l.eraseLocked()+l.drawLocked(block))
+	l.write(l.eraseLocked() + l.drawLocked(block))
 }
 
 // Close leaves the block, as it was drawn last, in the terminal's history.
@@ -52,8 +52,11 @@ func (l *Live) Close() {
 func (l *Live) Clear() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	io.WriteString(l.screen.Out, l.eraseLocked())
+	l.write(l.eraseLocked())
 }
+
+// write writes for people: where nobody can read it, there is nobody to tell that either.
+func (l *Live) write(text string) { _, _ = io.WriteString(l.screen.Out, text) }
 
 // eraseLocked returns what removes the block from the screen: up to its first line, then clear to the end.
 func (l *Live) eraseLocked() string {

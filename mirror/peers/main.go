@@ -54,7 +54,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.sparrow, "sparrow", "bin/sparrow", "the program to measure")
 	f.IntVar(&o.rounds, "rounds", 5, "turns of each variant at each number of connections")
 	f.DurationVar(&o.seconds, "for", 4*time.Second, "length of one turn")
-	ours := f.String("protocols", "frames,http", "protocols of ours to measure")
+	ours := f.String("protocols", "frames", "protocols of ours to measure")
 	conns := f.String("connections", "1,32,256", "numbers of connections")
 	f.BoolVar(&o.faults, "faults", true, "also run the fault matrix")
 	f.StringVar(&o.markdown, "markdown", "docs/peers.md", "where the table goes")

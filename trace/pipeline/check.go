@@ -3,8 +3,6 @@ package pipeline
 import (
 	"fmt"
 	"maps"
-	"path"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -116,73 +114,6 @@ func (k *checker) path(where []string, p string) {
 	}
 }
 
-// properties checks the rules of properties or members, and that no path contradicts another.
-func (k *checker) properties(here []string, rules map[string]PropertyRule) {
-	names := map[string]string{} // name → path
-	paths := map[string]string{} // keys, each ended by a zero byte → path
-	for _, p := range slices.Sorted(maps.Keys(rules)) {
-		keys, err := parsePath(p)
-		if err != nil {
-			k.fault(in(here, p), "path %q: %v", p, err)
-			continue
-		}
-		name := strings.Join(keys, ".")
-		if other, taken := names[name]; taken {
-			k.fault(in(here, p), "has the same name as %q in what trackers get", other)
-		}
-		names[name] = p
-		paths[strings.Join(keys, "\x00")+"\x00"] = p
-		k.rule(in(here, p), rules[p])
-	}
-	for _, joined := range slices.Sorted(maps.Keys(paths)) {
-		for i := range len(joined) - 1 {
-			if whole, taken := paths[joined[:i+1]]; taken && joined[i] == 0 {
-				k.fault(in(here, paths[joined]), "%q is listed as a whole: list either the object or paths inside it", whole)
-			}
-		}
-	}
-}
-
-func (k *checker) rule(here []string, r PropertyRule) {
-	if !slices.Contains(types(), r.Type) {
-		k.fault(here, "type %q: want one of %s", r.Type, join(types()))
-		return
-	}
-	if r.OnWrong != "" {
-		k.policy(in(here, "on_wrong"), r.OnWrong)
-	}
-	if r.Max < 0 {
-		k.fault(in(here, "max"), "must not be negative")
-	}
-	switch r.Type {
-	case Integer, Number, Boolean, Time, Object:
-		if r.Max != 0 {
-			k.fault(in(here, "max"), "a property of type %s has no length", r.Type)
-		}
-	}
-	if len(r.Values) > 0 && r.Type != String {
-		k.fault(in(here, "values"), "only a string can have listed values, this is of type %s", r.Type)
-	}
-	for _, rule := range r.Keep {
-		if !k.knownRule(rule) {
-			k.fault(in(here, "keep", rule), "no scrubbing rule is called %q", rule)
-		}
-	}
-	if r.Members == nil {
-		return
-	}
-	if r.Type != Object && r.Type != Array {
-		k.fault(in(here, "members"), "only object and array have members, this is of type %s", r.Type)
-	}
-	for _, key := range slices.Sorted(maps.Keys(r.Members)) {
-		m, where := r.Members[key], in(here, "members", key)
-		if m.Required || m.OnWrong != "" {
-			k.fault(where, "a member is never required, and left out where it is wrong: required and on_wrong are for properties")
-		}
-		k.rule(where, m)
-	}
-}
-
 func (k *checker) events() {
 	c := k.config
 	if len(c.Events) == 0 {
@@ -288,87 +219,6 @@ func (m Mapping) propertyName(path string) string {
 func (k *checker) knownRule(name string) bool {
 	_, builtIn := DefaultRules()[name]
 	return builtIn || slices.ContainsFunc(k.config.Scrub.Patterns, func(p Pattern) bool { return p.Name == name })
-}
-
-var patternName = regexp.MustCompile(`^[a-z0-9-]+$`)
-
-func (k *checker) scrub() {
-	s, here := k.config.Scrub, at("scrub")
-	for _, rule := range slices.Sorted(maps.Keys(s.Rules)) {
-		if _, ok := DefaultRules()[rule]; !ok {
-			k.fault(in(here, "rules", rule), "there is no such rule: want one of %s", join(slices.Sorted(maps.Keys(DefaultRules()))))
-		}
-		if rule == RuleURL && s.Rules[rule] != Cut && s.Rules[rule] != Off {
-			k.fault(in(here, "rules", rule), "parts of URLs can only be removed: want drop or off, this is %q", s.Rules[rule])
-			continue
-		}
-		k.action(in(here, "rules", rule), s.Rules[rule])
-	}
-	for i, p := range s.KeepParams {
-		if p == "" || p == "*" || strings.Contains(strings.TrimSuffix(p, "*"), "*") {
-			k.fault(in(here, "keep_params", fmt.Sprint(i)), "%q: want a parameter's name, or the beginning of one and a trailing *", p)
-		}
-	}
-	seen := map[string]bool{}
-	for i, p := range s.Patterns {
-		where := in(here, "patterns", fmt.Sprint(i))
-		if _, builtIn := DefaultRules()[p.Name]; !patternName.MatchString(p.Name) || builtIn || seen[p.Name] {
-			k.fault(in(where, "name"), "%q: want a name of its own of lower-case letters, digits and dashes", p.Name)
-		}
-		seen[p.Name] = true
-		if p.Action == Off {
-			k.fault(in(where, "action"), "remove the pattern instead of switching it off")
-		} else {
-			k.action(in(where, "action"), p.Action)
-		}
-		if re, err := regexp.Compile(p.Match); err != nil {
-			k.fault(in(where, "match"), "%v", err)
-		} else if re.MatchString("") {
-			k.fault(in(where, "match"), "matches the empty text, so it would match everywhere")
-		}
-	}
-	for _, glob := range slices.Sorted(maps.Keys(s.Fields)) {
-		where := in(here, "fields", glob)
-		k.action(where, s.Fields[glob])
-		if _, err := path.Match(glob, ""); err != nil {
-			k.fault(where, "%v", err)
-		} else if !k.matchesProperty(glob) {
-			k.fault(where, "no listed property has this path")
-		}
-	}
-}
-
-func (k *checker) matchesProperty(glob string) bool {
-	if matchesAny(glob, "", k.config.Properties) {
-		return true
-	}
-	for _, e := range k.config.Events {
-		if matchesAny(glob, "", e.Properties) {
-			return true
-		}
-	}
-	return false
-}
-
-// matchesAny reports whether glob matches the path of one of the rules or of their members.
-func matchesAny(glob, prefix string, rules map[string]PropertyRule) bool {
-	for p, rule := range rules {
-		if prefix != "" {
-			p = prefix + "." + escapeKey(p)
-		}
-		if ok, _ := path.Match(glob, p); ok || matchesAny(glob, p, rule.Members) {
-			return true
-		}
-	}
-	return false
-}
-
-func (k *checker) action(path []string, a Action) {
-	switch a {
-	case Hash, Mask, Cut, Off:
-	default:
-		k.fault(path, "%q: want hash, mask, drop or off", a)
-	}
 }
 
 func (k *checker) trackers() {

@@ -265,6 +265,12 @@ events: {e: {properties: {i: integer, n: number, s: scalar, l: integers, o: obje
 }
 
 func TestFieldsRules(t *testing.T) {
+	for range 20 { // rules come from a map: the most specific must win in any order of it
+		testFieldsRules(t)
+	}
+}
+
+func testFieldsRules(t *testing.T) {
 	p := mustPipeline(t, `
 sources: {web: {keys: [pk_web], origins: [https://www.example.com]}}
 scrub: {fields: {user.*: drop, user.id: hash, name: mask, n: hash, items.sku: hash}}

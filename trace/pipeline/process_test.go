@@ -149,6 +149,7 @@ func TestOutcomes(t *testing.T) {
 		{"origin with port", origin("https://www.example.com:8443"), WrongOrigin, "sources.web.origins", ""},
 		{"wildcard", origin("https://a.b.shop.example.com"), "", "", ""},
 		{"wildcard without label", origin("https://shop.example.com"), WrongOrigin, "sources.web.origins", ""},
+		{"wildcard with an empty label", origin("https://.shop.example.com"), WrongOrigin, "sources.web.origins", ""},
 		{"wildcard as a suffix", origin("https://evilshop.example.com"), WrongOrigin, "sources.web.origins", ""},
 		{"any port", origin("http://localhost:5173"), "", "", ""},
 		{"no port", origin("http://localhost"), "", "", ""},
@@ -439,7 +440,7 @@ func TestStages(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b Batch
-	p.Process(1, 0, request("["+noProperties+","+noProperties+","+noProperties+","+noProperties+"]"), &b)
+	p.Process(1, 0, request("["+noProperties+","+noProperties+`,{"event":"empty","deviceId":"d","properties":{"x":1}},`+noProperties+"]"), &b)
 	if len(b.Events) != 2 || len(b.Outcomes) != 4 || string(b.Events[1].Property("added")) != "1" || b.Events[1].Item != 3 {
 		t.Fatalf("%+v", b)
 	}
@@ -448,6 +449,9 @@ func TestStages(t *testing.T) {
 	}
 	if o := b.Outcomes[2]; o.Reason != Bug || o.Result != Rejected || len(b.Faults) != 1 || b.Faults[0].Item != 2 || !strings.Contains(string(b.Faults[0].Stack), "process_test.go") {
 		t.Errorf("%+v %+v", o, b.Faults)
+	}
+	if len(b.Unknown) != 0 {
+		t.Errorf("the broken item is counted: %v", b.Unknown)
 	}
 	if strings.Contains(string(b.Faults[0].Stack), "jim") {
 		t.Error("the fault carries what the panic said")

@@ -5,8 +5,6 @@ import (
 	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/base32"
-	"hash"
 	"path"
 	"regexp"
 	"slices"
@@ -109,24 +107,6 @@ func (c *scrubber) field(p string) Action {
 	}
 	return Off
 }
-
-// hash returns the keyed hash of text: 26 characters of [a-z2-7], 128 bits. kind keeps hashes of different things
-// apart.
-func (c *scrubber) hash(kind string, parts ...[]byte) string {
-	mac := c.macs.Get().(hash.Hash)
-	defer c.macs.Put(mac)
-	mac.Reset()
-	mac.Write([]byte(kind))
-	for _, part := range parts {
-		// Lengths keep ("ab", "c") and ("a", "bc") apart.
-		mac.Write([]byte{0, byte(len(part) >> 24), byte(len(part) >> 16), byte(len(part) >> 8), byte(len(part))})
-		mac.Write(part)
-	}
-	var sum [sha256.Size]byte
-	return lowerBase32.EncodeToString(mac.Sum(sum[:0])[:16])
-}
-
-var lowerBase32 = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 // found is something a rule found.
 type found struct {
@@ -340,42 +320,6 @@ func isReplacement(value []byte) bool {
 		}
 	}
 	return false
-}
-
-// cutURLs returns text without the parts of URLs that must go.
-func (c *scrubber) cutURLs(text []byte, hints int, whole bool) []byte {
-	var room [8]span
-	var starts [8]int
-	seen := starts[:0]
-	cuts := c.params.cutsIn(&reading{text: text}, whole, &seen, room[:0])
-	if hints&hasEncoding != 0 {
-		one := reading{text: text}
-		for range maxReadings {
-			next, changed := one.decode()
-			if !changed {
-				break
-			}
-			one = next
-			before := len(cuts)
-			cuts = c.params.cutsIn(&one, whole, &seen, cuts)
-			for i := before; i < len(cuts); i++ {
-				cuts[i].from, cuts[i].to = one.span(cuts[i].from, cuts[i].to)
-			}
-		}
-	}
-	if len(cuts) == 0 {
-		return text
-	}
-	slices.SortFunc(cuts, func(a, b span) int { return cmp.Compare(a.from, b.from) })
-	out := make([]byte, 0, len(text))
-	done := 0
-	for _, cut := range cuts {
-		if cut.from > done {
-			out = append(out, text[done:cut.from]...)
-		}
-		done = max(done, cut.to)
-	}
-	return append(out, text[done:]...)
 }
 
 // touchedNames lists the names of rules, for reports.

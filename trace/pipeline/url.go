@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"net/url"
 	"slices"
 	"strings"
@@ -185,4 +186,40 @@ func (p *params) inQuery(text []byte, from, to int, cuts []span) []span {
 		cuts = append(cuts, span{cut - 1, to})
 	}
 	return cuts
+}
+
+// cutURLs returns text without the parts of URLs that must go.
+func (c *scrubber) cutURLs(text []byte, hints int, whole bool) []byte {
+	var room [8]span
+	var starts [8]int
+	seen := starts[:0]
+	cuts := c.params.cutsIn(&reading{text: text}, whole, &seen, room[:0])
+	if hints&hasEncoding != 0 {
+		one := reading{text: text}
+		for range maxReadings {
+			next, changed := one.decode()
+			if !changed {
+				break
+			}
+			one = next
+			before := len(cuts)
+			cuts = c.params.cutsIn(&one, whole, &seen, cuts)
+			for i := before; i < len(cuts); i++ {
+				cuts[i].from, cuts[i].to = one.span(cuts[i].from, cuts[i].to)
+			}
+		}
+	}
+	if len(cuts) == 0 {
+		return text
+	}
+	slices.SortFunc(cuts, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	out := make([]byte, 0, len(text))
+	done := 0
+	for _, cut := range cuts {
+		if cut.from > done {
+			out = append(out, text[done:cut.from]...)
+		}
+		done = max(done, cut.to)
+	}
+	return append(out, text[done:]...)
 }

@@ -29,9 +29,9 @@ type Options struct {
 	// started on it again goes on counting. Empty: memory only.
 	Dir      string
 	MaxBytes int64 // kept of what arrived; 0: 64 MiB in memory, 8 GiB in a folder. Older requests are forgotten, counts stay
-	MaxIDs   int   // event ids told apart; 0: 8 million
+	MaxIDs   int   // event ids told apart; 0: 16 million
 
-	Projects map[Vendor][]Project // nil: DefaultProjects
+	Projects map[Vendor][]Project // nil: DefaultProjects; a vendor left out has none
 	Limits   Limits               // zero: as documented
 
 	EventIDParam   string // GA4 parameter that carries the event's id; empty: "event_id"
@@ -136,7 +136,7 @@ func New(o Options) (*Sandbox, error) {
 // Handler serves the vendors, the control API, health and metrics.
 func (s *Sandbox) Handler() http.Handler { return s.handler }
 
-// Run serves on l until ctx ends, and returns when nothing is under way any more.
+// Run serves on l until ctx ends, and returns when nothing is under way any more. Call it once.
 func (s *Sandbox) Run(ctx context.Context, l net.Listener) error {
 	defer s.active.Wait()
 	defer context.AfterFunc(ctx, s.let)()

@@ -438,6 +438,21 @@ func TestBodyBound(t *testing.T) {
 	}
 }
 
+func TestAddresses(t *testing.T) {
+	s := start(t, Options{})
+	bodies := map[Vendor]string{GA4: ga4Hit("a", ""), Heap: heapGood("k"), Amplitude: amplitudeBody(amplitudeGood), Webhook: "{}"}
+	for v, body := range bodies {
+		p := DefaultProjects()[v][0]
+		path := strings.TrimPrefix(Address(s.url+"/", v, p), s.url)
+		if v == GA4 {
+			path += "?measurement_id=" + p.Key + "&api_secret=" + p.Secret
+		}
+		if got := s.post(path, body); got.status/100 != 2 || s.counts(v, p.Name).Deliveries != 1 {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
+}
+
 func TestOptions(t *testing.T) {
 	for want, o := range map[string]Options{
 		"no such vendor":       {Projects: map[Vendor][]Project{"mixpanel": {{Name: "a", Key: "b"}}}},

@@ -23,7 +23,7 @@ func TestSentrySDK(t *testing.T) {
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	client, err := sdk.NewClient(sdk.ClientOptions{
-		Dsn:           strings.Replace(s.url, "://", "://"+DefaultProjects()[Sentry][1].Key+"@", 1) + "/sentry/2",
+		Dsn:           Address(s.url, Sentry, DefaultProjects()[Sentry][1]),
 		HTTPTransport: transport,
 		Transport:     sdk.NewHTTPSyncTransport(),
 	})

@@ -52,6 +52,26 @@ func DefaultProjects() map[Vendor][]Project {
 	}
 }
 
+// Address returns what a sender has to be given to reach project p of vendor v at the sandbox served at base
+// ("http://127.0.0.1:8090"): the URL to post to, for Sentry a DSN. Credentials other than the DSN's key go elsewhere.
+func Address(base string, v Vendor, p Project) string {
+	base = strings.TrimSuffix(base, "/")
+	switch v {
+	case GA4:
+		return base + "/ga4" + ga4Collect
+	case Heap:
+		return base + "/heap" + heapTrack
+	case Amplitude:
+		return base + "/amplitude" + amplitudeHTTP
+	case Webhook:
+		return base + "/webhook/" + url.PathEscape(p.Key)
+	case Sentry:
+		scheme, host, _ := strings.Cut(base, "://")
+		return scheme + "://" + url.User(p.Key).String() + "@" + host + "/sentry/1"
+	}
+	return ""
+}
+
 // hosts are the vendors' own addresses: a request that names one goes to that vendor, whatever its path lacks.
 var hosts = map[string]Vendor{
 	"www.google-analytics.com":     GA4,

@@ -12,10 +12,11 @@ import (
 	"github.com/sparrowhq/sparrow/warehouse"
 )
 
-// rawColumns is the raw table of a stack, in the order in which appender.put fills it.
+// rawColumns is the raw table of a stack, in the order in which appender.put fills it. The constraints cost little and
+// make an error of what DuckDB's appender would do silently: store NULL for a text that it finds not to be UTF-8.
 const rawColumns = `"eventId" VARCHAR NOT NULL, "timestamp" TIMESTAMP NOT NULL, event VARCHAR NOT NULL, data VARCHAR, "dataBytes" BLOB, ` +
 	`frame BIGINT NOT NULL, request INTEGER NOT NULL, item INTEGER NOT NULL, "itemsInRequest" INTEGER NOT NULL, ` +
-	`run BIGINT NOT NULL, build VARCHAR NOT NULL, context VARCHAR`
+	`run BIGINT NOT NULL, build VARCHAR NOT NULL, context VARCHAR NOT NULL, CHECK ((data IS NULL) <> ("dataBytes" IS NULL))`
 
 // The columns of raw.
 const (
@@ -119,7 +120,7 @@ func (a *appender) reset() {
 		a.vectors[i] = native.DataChunkGetVector(a.chunk, native.IdxT(i))
 		a.data[i] = native.VectorGetData(a.vectors[i])
 	}
-	for _, i := range []int{colData, colDataBytes, colContext} {
+	for _, i := range []int{colData, colDataBytes} {
 		native.VectorEnsureValidityWritable(a.vectors[i])
 		a.validity[i] = native.VectorGetValidity(a.vectors[i])
 	}
@@ -168,7 +169,7 @@ func (a *appender) put(run uint64, r *warehouse.Row) error {
 	if len(r.Context) > 0 {
 		a.bytes(colContext, r.Context)
 	} else {
-		a.null(colContext)
+		a.text(colContext, "{}")
 	}
 	a.size++
 	return nil

@@ -10,10 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sparrowhq/sparrow/event"
@@ -26,20 +26,33 @@ var ErrClosed = errors.New("warehouse: closed")
 // Engine implements warehouse.Warehouse. It is safe for concurrent use.
 type Engine struct {
 	o       Options
-	db      *database
 	state   *state
 	gate    *gate
+	lock    *lockFile
+	metrics *metrics
 	writers map[event.Stack]*writer
-	running sync.WaitGroup
-	shared  sync.RWMutex  // held by every transaction: shared, or alone if it changes the timeline or the journals
-	slots   chan struct{} // one per query that may run
+	running sync.WaitGroup // writers
 
+	// shared is held by every transaction that writes: shared, or alone if it changes the timeline or the journals, or
+	// opens the file again. It guards db, opened and the writers' connections; so does using, for readers.
+	shared sync.RWMutex
+	db     *database     // nil: could not be opened again; the next transaction tries
+	opened int           // how many times the file was opened
+	wal    atomic.Uint64 // inode of the log whose name is known to be on disk
+	failed error         // why db is nil
+
+	slots   chan struct{}   // one per query that may run
 	queries context.Context // ends when Close begins: queries are stopped
 	stop    context.CancelFunc
+	using   sync.RWMutex   // held shared by each query while it uses db
 	reading sync.WaitGroup // queries in progress
 
-	mu     sync.Mutex
-	closed bool // guarded by mu; once true, reading does not grow
+	begin func(event.Stack, *transaction) // for tests: called before a transaction begins
+	fault func(*transaction) error        // for tests: fails a transaction half-way
+
+	mu      sync.Mutex
+	closed  bool                 // guarded by mu; once true, reading does not grow
+	readers map[*reader]struct{} // guarded by mu
 }
 
 var _ warehouse.Warehouse = (*Engine)(nil)
@@ -49,50 +62,42 @@ func Open(o Options) (*Engine, error) {
 	if err := o.applyDefaults(); err != nil {
 		return nil, err
 	}
-	// On a thread that yields, since DuckDB's worker threads, which only queries use, inherit that.
-	opened := make(chan struct{})
-	var db *database
-	var err error
-	go func() {
-		defer close(opened)
-		yieldThread()
-		db, err = openFile(o)
-	}()
-	<-opened
-	if err != nil {
-		return nil, fmt.Errorf("warehouse %s: %w", o.Path, err)
-	}
-	e := &Engine{o: o, db: db, slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}}
-	boundMemory(e.headroom())
+	e := &Engine{o: o, state: new(state), slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}, readers: map[*reader]struct{}{}}
 	e.queries, e.stop = context.WithCancel(context.Background())
-	c, err := db.connect()
-	if err == nil {
-		e.state, err = loadState(c)
-		c.close()
-	}
-	if err != nil {
-		db.close()
-		return nil, fmt.Errorf("warehouse %s: %w", o.Path, err)
-	}
 	e.gate = newGate(e.state.live, o.Patience)
+	e.metrics = newMetrics(o.Telemetry.Registry)
 	for _, stack := range event.Stacks() {
-		w, err := newWriter(e, stack)
-		if err != nil {
-			e.Close()
-			return nil, fmt.Errorf("warehouse %s: %w", o.Path, err)
-		}
-		e.writers[stack] = w
+		e.writers[stack] = newWriter(e, stack)
+	}
+	boundMemory(e.headroom())
+	if err := e.claim(); err != nil {
+		boundMemory(-e.headroom())
+		return nil, err
+	}
+	for _, w := range e.writers {
 		e.running.Go(w.run)
 	}
 	return e, nil
 }
 
+// claim takes the lock and opens the file.
+func (e *Engine) claim() (err error) {
+	if err := privateFolder(e.o.Path); err != nil {
+		return fmt.Errorf("warehouse %s: %w", e.o.Path, err)
+	}
+	if e.lock, err = lock(e.o.Path); err != nil {
+		return fmt.Errorf("warehouse %s: %w", e.o.Path, err)
+	}
+	if err := e.openAll(); err != nil {
+		e.lock.release()
+		return err
+	}
+	return nil
+}
+
 // openFile opens the database, locks its settings and brings it to this build's format.
 func openFile(o Options) (*database, error) {
-	if err := privateFolder(o.Path); err != nil {
-		return nil, err
-	}
-	tmp := filepath.Join(filepath.Dir(o.Path), "tmp")
+	tmp := o.tmp()
 	if err := os.MkdirAll(tmp, 0o700); err != nil {
 		return nil, err
 	}
@@ -111,7 +116,7 @@ func openFile(o Options) (*database, error) {
 	})
 	if err != nil {
 		if strings.Contains(err.Error(), "lock on file") {
-			return nil, fmt.Errorf("another process has it open: only one may; ask that one (sparrow query does), or stop it first: %w", err)
+			return nil, fmt.Errorf("another program has it open, and only one may: stop that one first: %w", err)
 		}
 		if strings.Contains(err.Error(), "newer version") || strings.Contains(err.Error(), "version number") {
 			return nil, fmt.Errorf("%w of DuckDB; run the newer build: %w", errNewer, err)
@@ -154,6 +159,20 @@ func (e *Engine) Cursor(_ context.Context, stack event.Stack, run uint64, stage 
 // Journals implements warehouse.Reader.
 func (e *Engine) Journals(context.Context) ([]warehouse.Journal, error) { return e.state.list(), nil }
 
+// Ready returns why the warehouse should not be asked now; nothing if it should.
+func (e *Engine) Ready() []error {
+	e.mu.Lock()
+	closed := e.closed
+	e.mu.Unlock()
+	if closed {
+		return []error{ErrClosed}
+	}
+	if err := e.trouble(); err != nil {
+		return []error{err}
+	}
+	return nil
+}
+
 // headroom is what DuckDB may hold in all: its buffers, and what functions build beside them.
 func (e *Engine) headroom() int64 { return e.o.Memory + e.o.Memory/2 }
 
@@ -184,17 +203,8 @@ func (e *Engine) Close() error {
 	case <-time.After(5 * stopGrace):
 		return fmt.Errorf("warehouse %s: a query does not stop: the file stays open until this process ends; nothing stored is lost", e.o.Path)
 	}
-	for _, w := range e.writers {
-		w.close()
-	}
-	var err error
-	if c, cerr := e.db.connect(); cerr == nil {
-		if cerr := c.exec("CHECKPOINT"); cerr != nil {
-			err = fmt.Errorf("warehouse %s: checkpoint: %w", e.o.Path, cerr)
-		}
-		c.close()
-	}
-	e.db.close()
+	e.metrics.unregister()
 	boundMemory(-e.headroom())
-	return err
+	defer e.lock.release()
+	return e.closeAll()
 }

@@ -57,6 +57,19 @@ func isKind(err error, kinds ...native.ErrorType) bool {
 	return false
 }
 
+// outOfMemory reports whether the error says so. A failed COMMIT does in its text only.
+func outOfMemory(err error) bool {
+	if isKind(err, native.ErrorTypeOutOfMemory) {
+		return true
+	}
+	for _, sign := range []string{"failed to pin block", "failed to allocate", "could not allocate", "bad allocation", "Allocation failure"} {
+		if strings.Contains(err.Error(), sign) {
+			return true
+		}
+	}
+	return false
+}
+
 // database is an open file.
 type database struct{ handle native.Database }
 
@@ -136,7 +149,23 @@ func (c *conn) transaction(fn func() error) error {
 	}
 	if err := c.exec("COMMIT"); err != nil {
 		c.exec("ROLLBACK") // DuckDB leaves no transaction open after a failed commit; this is for the one that it might
-		return fmt.Errorf("commit: %w", err)
+		return &commitError{err}
 	}
 	return nil
+}
+
+// commitError is a failed COMMIT: what is on disk is not known until the file is opened again.
+type commitError struct{ err error }
+
+func (e *commitError) Error() string { return "commit: " + e.err.Error() }
+func (e *commitError) Unwrap() error { return e.err }
+
+// broken reports whether the database must be opened again before it can be trusted: DuckDB refuses to go on after some
+// errors, and after a failed commit its memory may know more than its log.
+func broken(err error) bool {
+	var c *commitError
+	if errors.As(err, &c) && !isKind(err, native.ErrorTypeTransaction, native.ErrorTypeConstraint) {
+		return true // these two kinds say that DuckDB undid it
+	}
+	return isKind(err, native.ErrorTypeFatal, native.ErrorTypeInternal) || strings.Contains(err.Error(), "database has been invalidated")
 }

@@ -56,6 +56,9 @@ func (o *Options) applyDefaults() error {
 	return nil
 }
 
+// tmp is the folder that queries may spill into.
+func (o *Options) tmp() string { return filepath.Join(filepath.Dir(o.Path), "tmp") }
+
 func def[T comparable](v *T, d T) {
 	if *v == *new(T) {
 		*v = d

@@ -39,6 +39,7 @@ type move struct {
 	key
 	journal string
 	to      event.Cursor
+	rows    int  // appended up to there
 	insert  bool // there is no row for the key yet
 }
 
@@ -77,7 +78,7 @@ func (p *plan) pack(batches []*pending, rows int) (*transaction, []refusal) {
 			refused = append(refused, refusal{w, err})
 			continue
 		}
-		k := key{b.Stack, b.Run, b.Stage}
+		k := keyOf(b)
 		have, known := p.cursors[k]
 		if b.From.Compare(have) > 0 {
 			refused = append(refused, refusal{w, &warehouse.GapError{Have: have, From: b.From}})
@@ -99,7 +100,7 @@ func (p *plan) pack(batches []*pending, rows int) (*transaction, []refusal) {
 			t.rows += hi - lo
 		}
 		if to.Compare(have) > 0 {
-			p.move(t, move{key: k, journal: b.Journal, to: to, insert: !known})
+			p.move(t, move{key: k, journal: b.Journal, to: to, rows: hi - lo, insert: !known})
 		}
 		if hi < len(b.Rows) {
 			break
@@ -142,6 +143,7 @@ func (p *plan) move(t *transaction, m move) {
 	for i := range t.moves {
 		if t.moves[i].key == m.key {
 			m.insert = t.moves[i].insert
+			m.rows += t.moves[i].rows
 			t.moves[i] = m
 			return
 		}

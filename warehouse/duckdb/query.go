@@ -34,6 +34,7 @@ func (e *Engine) Query(ctx context.Context, q warehouse.Query) (*warehouse.Rows,
 		opened: make(chan struct{}), rows: make(chan []row, 1), done: make(chan struct{}), stuck: make(chan struct{}),
 	}
 	context.AfterFunc(ctx, func() { time.AfterFunc(stopGrace, func() { close(r.stuck) }) })
+	e.track(r, true)
 	go r.run()
 	select {
 	case <-r.opened:

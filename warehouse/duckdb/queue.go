@@ -32,10 +32,10 @@ type queue struct {
 	closed   bool
 	maxBytes int64
 	max      int
-	changed  func(batches int) // called with the number waiting or taken, whenever it changes
+	changed  func(batches int, bytes int64) // called with what waits or is taken, whenever that changes
 }
 
-func newQueue(batches int, bytes int64, changed func(int)) *queue {
+func newQueue(batches int, bytes int64, changed func(int, int64)) *queue {
 	q := &queue{max: batches, maxBytes: bytes, changed: changed}
 	q.cond = sync.NewCond(&q.mu)
 	return q
@@ -53,7 +53,7 @@ func (q *queue) put(p *pending) error {
 	q.waiting = append(q.waiting, p)
 	q.batches++
 	q.bytes += int64(p.bytes)
-	q.changed(q.batches)
+	q.changed(q.batches, q.bytes)
 	q.cond.Signal()
 	return nil
 }
@@ -82,7 +82,7 @@ func (q *queue) answer(p *pending, o outcome) {
 func (q *queue) gone(p *pending) {
 	q.batches--
 	q.bytes -= int64(p.bytes)
-	q.changed(q.batches)
+	q.changed(q.batches, q.bytes)
 }
 
 // abandon gives a batch up. It reports whether the batch was still waiting: then nobody will touch it again. Otherwise

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	native "github.com/duckdb/duckdb-go-bindings"
-
 	"github.com/sparrowhq/sparrow/warehouse"
 )
 
@@ -64,16 +62,19 @@ type reader struct {
 // run does everything that touches DuckDB.
 func (r *reader) run() {
 	defer r.e.leave()
+	defer r.e.track(r, false)
 	defer close(r.done)
 	yieldThread()
-	c, err := r.e.db.connect()
+	c, release, err := r.e.reader()
 	if err != nil {
 		r.err = err
 		return
 	}
+	defer release()
 	defer c.close()
 	defer r.watch(c)()
 	r.err = r.explain(r.answer(c))
+	r.e.metrics.queries.WithLabelValues(outcomeOf(r.err)).Inc()
 }
 
 // watch interrupts the connection once the query is to stop, again and again, since an interrupt that comes between two
@@ -177,11 +178,28 @@ func (r *reader) explain(err error) error {
 		return err
 	case r.ctx.Err() != nil:
 		return context.Cause(r.ctx)
-	case isKind(err, native.ErrorTypeOutOfMemory):
+	case err != nil && outOfMemory(err):
 		first, _, _ := strings.Cut(err.Error(), "\n") // what follows is advice about settings, which are locked
 		return fmt.Errorf("%w: %s", errMemory, first)
 	}
 	return err
+}
+
+// outcomeOf names how a query ended, for the metrics.
+func outcomeOf(err error) string {
+	switch {
+	case errors.Is(err, io.EOF):
+		return "ok"
+	case errors.Is(err, warehouse.ErrReadOnly):
+		return "refused"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "deadline"
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	case errors.Is(err, errMemory):
+		return "memory"
+	}
+	return "failed"
 }
 
 // outcome is why there are no more rows, as the caller sees it: run may still be busy stopping.

@@ -17,6 +17,8 @@ type key struct {
 	stage warehouse.Stage
 }
 
+func keyOf(b *warehouse.Batch) key { return key{b.Stack, b.Run, b.Stage} }
+
 // state is what the file says about itself, kept in memory since this process is the only writer. It changes only after
 // a commit succeeded; after one that failed it is read again.
 type state struct {
@@ -52,12 +54,7 @@ func (s *state) snapshot() *plan {
 	return &plan{cursors: maps.Clone(s.cursors), journals: slices.Clone(s.journals), timeline: s.timeline}
 }
 
-// loadState reads what the file says.
-func loadState(c *conn) (*state, error) {
-	s := new(state)
-	return s, s.load(c)
-}
-
+// load reads what the file says.
 func (s *state) load(c *conn) error {
 	cursors := map[key]event.Cursor{}
 	err := c.rows("SELECT stack, run, stage, frame, request FROM cursors", nil, func(r []any) error {

@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
+	"time"
+
+	native "github.com/duckdb/duckdb-go-bindings"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -16,29 +20,50 @@ type writer struct {
 	stack event.Stack
 	queue *queue
 
-	// Owned by run.
+	// Guarded by Engine.shared, held in any way. nil while the file is not open.
 	conn     *conn
 	appender *appender
-	single   int // how many batches to try one at a time, since together they failed
+	update   *statement // moves a cursor
+
+	// Owned by run.
+	single  int // how many batches to try one at a time, since together they failed
+	commits int // since the rows were counted
 }
 
-func newWriter(e *Engine, stack event.Stack) (*writer, error) {
+func newWriter(e *Engine, stack event.Stack) *writer {
 	w := &writer{e: e, stack: stack}
-	w.queue = newQueue(e.o.QueueBatches, e.o.QueueBytes, func(n int) { e.gate.set(stack, n) })
-	var err error
-	if w.conn, err = e.db.connect(); err != nil {
-		return nil, err
+	w.queue = newQueue(e.o.QueueBatches, e.o.QueueBytes, func(batches int, bytes int64) {
+		e.gate.set(stack, batches)
+		e.metrics.queued(stack, batches, bytes)
+	})
+	return w
+}
+
+// open prepares what appending needs.
+func (w *writer) open(db *database) (err error) {
+	if w.conn, err = db.connect(); err != nil {
+		return err
 	}
-	if w.appender, err = newAppender(w.conn, stack); err != nil {
-		w.conn.close()
-		return nil, err
+	if w.appender, err = newAppender(w.conn, w.stack); err != nil {
+		return err
 	}
-	return w, nil
+	w.update, err = w.conn.prepare(`UPDATE cursors SET journal = ?, frame = ?, request = ?, "rows" = "rows" + ? WHERE stack = ? AND run = ? AND stage = ?`)
+	return err
 }
 
 func (w *writer) close() {
-	w.appender.close()
-	w.conn.close()
+	if w.update != nil {
+		w.update.close()
+		w.update = nil
+	}
+	if w.appender != nil {
+		w.appender.close()
+		w.appender = nil
+	}
+	if w.conn != nil {
+		w.conn.close()
+		w.conn = nil
+	}
 }
 
 // run works until the queue is closed.
@@ -52,7 +77,9 @@ func (w *writer) run() {
 		// By where they begin: concurrent callers may have queued neighbours the wrong way round.
 		slices.SortStableFunc(work, func(a, b *pending) int { return a.batch.From.Compare(b.batch.From) })
 		for len(work) > 0 {
-			w.e.gate.enter(w.stack)
+			if w.e.gate.enter(w.stack) {
+				w.e.metrics.impatient.WithLabelValues(string(w.stack)).Inc()
+			}
 			if work = w.queue.wanted(work, ErrClosed); len(work) > 0 {
 				work = w.step(work)
 			}
@@ -66,37 +93,89 @@ func (w *writer) step(work []*pending) []*pending {
 	if w.single > 0 {
 		try = work[:1]
 	}
-	t, refused, unlock := w.plan(try)
-	err := w.commit(t)
-	if err == nil {
-		w.e.state.commit(t)
-	}
-	unlock()
+	t, refused, err := w.transact(try)
 
 	var answered []*pending
-	if err == nil {
+	answer := func(p *pending, o outcome) {
+		w.queue.answer(p, o)
+		answered = append(answered, p)
+	}
+	share := t.batches()
+	switch {
+	case err == nil:
 		for _, p := range t.whole {
-			w.queue.answer(p, outcome{cursor: w.e.state.cursor(key{p.batch.Stack, p.batch.Run, p.batch.Stage})})
-			answered = append(answered, p)
+			answer(p, outcome{cursor: w.e.state.cursor(keyOf(p.batch))})
 		}
-	} else if failed := t.batches(); len(failed) > 1 {
-		w.single = len(failed) // one of them is at fault: find it, and spare the others
-	} else {
-		for _, p := range failed {
-			w.queue.answer(p, outcome{err: err})
-			answered = append(answered, p)
+	case len(share) > 1:
+		w.single = len(share) + 1 // one of them is at fault: find it, and spare the others
+	default:
+		for _, p := range share {
+			answer(p, outcome{err: err})
 		}
 	}
-	for _, r := range refused {
-		if err == nil || w.single == 0 {
-			w.queue.answer(r.batch, outcome{err: r.err})
-			answered = append(answered, r.batch)
+	if err == nil || len(share) <= 1 {
+		for _, r := range refused {
+			answer(r.batch, outcome{err: r.err})
 		}
 	}
-	if w.single > 0 && len(answered) > 0 {
-		w.single -= len(answered)
-	}
+	w.single = max(0, w.single-1)
 	return slices.DeleteFunc(work, func(p *pending) bool { return slices.Contains(answered, p) })
+}
+
+// transact packs a transaction and makes it durable.
+func (w *writer) transact(try []*pending) (t *transaction, refused []refusal, err error) {
+	for attempt := 0; ; attempt++ {
+		opened := 0
+		t, refused, opened, err = w.attempt(try)
+		switch {
+		case err == nil:
+			return t, refused, nil
+		case outOfMemory(err) && !broken(err) && attempt < 5:
+			w.e.makeRoom() // appends come first
+		case broken(err):
+			// What the file then says may well be that the transaction is in.
+			if !w.e.reopen(opened, err) || attempt > 0 {
+				return t, refused, err
+			}
+		case isKind(err, native.ErrorTypeTransaction) && strings.Contains(err.Error(), "onflict") && attempt < 3:
+			// The other stack's transaction was in the way.
+		default:
+			return t, refused, err
+		}
+	}
+}
+
+// attempt tries one transaction, and reports which opening of the file it ran on.
+func (w *writer) attempt(try []*pending) (t *transaction, refused []refusal, opened int, err error) {
+	t, refused, unlock := w.plan(try)
+	defer unlock()
+	if t.empty() {
+		return t, refused, w.e.opened, nil
+	}
+	if w.conn == nil {
+		return t, refused, w.e.opened, &commitError{w.e.failed} // have it opened again
+	}
+	start := time.Now()
+	if w.e.begin != nil {
+		w.e.begin(w.stack, t)
+	}
+	if err = w.conn.transaction(func() error { return w.apply(t) }); err == nil {
+		err = w.e.syncNames()
+	}
+	if err == nil {
+		w.e.state.commit(t)
+		w.e.metrics.committed(w.stack, t, time.Since(start))
+		return t, refused, w.e.opened, nil
+	}
+	err = fmt.Errorf("warehouse: %d rows of %s: %w", t.rows, w.stack, err)
+	w.e.metrics.failures.Inc()
+	w.e.o.Telemetry.Failure("append failed", err, slog.String("stack", string(w.stack)), slog.Int("rows", t.rows))
+	if !broken(err) {
+		if again := w.reset(); again != nil {
+			err = &commitError{fmt.Errorf("%w; then: %w", err, again)}
+		}
+	}
+	return t, refused, w.e.opened, err
 }
 
 // plan packs a transaction and takes the lock it needs.
@@ -116,31 +195,14 @@ func (w *writer) plan(try []*pending) (*transaction, []refusal, func()) {
 	return t, refused, w.e.shared.Unlock
 }
 
-// commit makes the transaction durable. After an error the state is read again from the file.
-func (w *writer) commit(t *transaction) error {
-	if t.empty() {
-		return nil
-	}
-	err := w.conn.transaction(func() error { return w.apply(t) })
-	if err == nil {
-		return nil
-	}
-	err = fmt.Errorf("warehouse: %d rows of %s: %w", t.rows, w.stack, err)
-	w.e.o.Telemetry.Failure("append failed", err, slog.String("stack", string(w.stack)), slog.Int("rows", t.rows))
-	if again := w.reset(); again != nil {
-		err = fmt.Errorf("%w; then: %w", err, again)
-	}
-	return err
-}
-
-// reset gives the writer a fresh appender, and the engine what the file really says.
+// reset gives the writer a fresh appender: what the old one holds of a transaction that failed must not come with the
+// next.
 func (w *writer) reset() error {
 	w.appender.close()
+	w.appender = nil
 	var err error
-	if w.appender, err = newAppender(w.conn, w.stack); err != nil {
-		return err
-	}
-	return w.e.state.load(w.conn)
+	w.appender, err = newAppender(w.conn, w.stack)
+	return err
 }
 
 // apply writes everything of the transaction.
@@ -154,6 +216,11 @@ func (w *writer) apply(t *transaction) error {
 	}
 	if err := w.appender.flush(); err != nil {
 		return err
+	}
+	if w.e.fault != nil {
+		if err := w.e.fault(t); err != nil {
+			return err
+		}
 	}
 	for _, j := range t.opens {
 		if err := w.conn.run(`UPDATE journals_seen SET highest = v.highest FROM journals v WHERE v.id = journals_seen.id AND journals_seen.highest IS NULL`); err != nil {
@@ -169,17 +236,45 @@ func (w *writer) apply(t *transaction) error {
 		}
 	}
 	if len(t.records) > 0 {
-		return w.extendTimeline(t)
+		if err := w.extendTimeline(t); err != nil {
+			return err
+		}
 	}
-	return nil
+	return w.countRows()
 }
 
 func (w *writer) moveCursor(m move) error {
 	if m.insert {
-		return w.conn.run(`INSERT INTO cursors VALUES (?, ?, ?, ?, ?, ?)`, string(m.stack), int64(m.run), string(m.stage), m.journal, m.to.Frame, m.to.Request)
+		return w.conn.run(`INSERT INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?)`, string(m.stack), int64(m.run), string(m.stage), m.journal, m.to.Frame, m.to.Request, m.rows)
 	}
-	return w.conn.run(`UPDATE cursors SET journal = ?, frame = ?, request = ? WHERE stack = ? AND run = ? AND stage = ?`,
-		m.journal, m.to.Frame, m.to.Request, string(m.stack), int64(m.run), string(m.stage))
+	n, err := w.update.exec(m.journal, m.to.Frame, m.to.Request, m.rows, string(m.stack), int64(m.run), string(m.stage))
+	if err == nil && n != 1 {
+		err = fmt.Errorf("%d rows hold the cursor of %s, run %d, stage %s", n, m.stack, m.run, m.stage)
+	}
+	return err
+}
+
+// countEvery is how many transactions pass between two counts of the rows.
+const countEvery = 64
+
+// countRows makes sure, now and then, that the table has as many rows as the cursors say, the open transaction's
+// included: DuckDB's appender says nothing of what it did with the rows it was given.
+func (w *writer) countRows() error {
+	if w.commits++; w.commits < countEvery {
+		return nil
+	}
+	w.commits = 0
+	return checkCounts(w.conn, w.stack)
+}
+
+// checkCounts compares the number of rows of a stack with what its cursors have counted.
+func checkCounts(c *conn, stack event.Stack) error {
+	return c.rows(fmt.Sprintf(`SELECT (SELECT count(*) FROM %s.raw), (SELECT coalesce(sum("rows"), 0)::BIGINT FROM cursors WHERE stack = '%s')`, stack, stack), nil, func(r []any) error {
+		if r[0] != r[1] {
+			return fmt.Errorf("%s.raw has %v rows, its cursors have counted %v: the file is damaged", stack, r[0], r[1])
+		}
+		return nil
+	})
 }
 
 func (w *writer) extendTimeline(t *transaction) error {

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -139,6 +140,16 @@ func appendString[T string | []byte](b []byte, v T) []byte {
 		}
 	}
 	return append(append(b, v[from:]...), '"')
+}
+
+// readHead reads what is counted. It leaves out what comes after: within a JSON string a quote is escaped, so that
+// `,"host":"` can only be our own.
+func readHead(text []byte) (*Request, error) {
+	i := bytes.Index(text, []byte(`,"host":"`))
+	if i < 0 {
+		return readLine(text)
+	}
+	return readLine(append(text[:i:i], '}'))
 }
 
 // readLine reads what appendRequest wrote, with the number in front.

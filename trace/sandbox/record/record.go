@@ -35,7 +35,8 @@ type Event struct {
 	Ignored []string `json:"ignored,omitempty"` // properties the vendor leaves out of what it stores
 	Key     string   `json:"key,omitempty"`     // what the vendor de-duplicates by; empty: it does not
 
-	// Window is for how long after an event its key is remembered; 0: for ever. It is not kept in the log.
+	// Window is for how long after an event its key is remembered; 0, and always if the key is the id itself: for ever.
+	// It is not kept in the log.
 	Window time.Duration `json:"-"`
 }
 

@@ -226,6 +226,10 @@ func FuzzLine(f *testing.F) {
 		if len(got.Events) != 1 || got.Seq != 7 {
 			t.Fatalf("%+v", got)
 		}
+		head, err := readHead(text)
+		if err != nil || !cmp.Equal(got.Events, head.Events) || head.Vendor != got.Vendor || len(head.Body) > 0 {
+			t.Fatalf("counted from %q: %+v %v", text, head, err)
+		}
 		for _, text := range []string{string(body), url, value} {
 			if text != "" && got.where([]byte(text)) == "" && strings.ToValidUTF8(text, "") == text {
 				t.Fatalf("%q is not found in its own request", text)

@@ -20,7 +20,7 @@ type Options struct {
 	// MaxBytes bounds the log; the oldest requests are forgotten, their counts stay. 0: 64 MiB in memory, 8 GiB in a folder.
 	MaxBytes int64
 	// MaxIDs bounds how many different ids and de-duplication keys are told apart, over all projects; each takes about
-	// 25 bytes and its own length. What comes beyond is counted as untracked, and not de-duplicated. 0: 8 million.
+	// 25 bytes and its own length. What comes beyond is counted as untracked, and not de-duplicated. 0: 16 million.
 	MaxIDs int
 }
 
@@ -42,7 +42,7 @@ type tally struct {
 	mu     sync.Mutex
 	counts Counts
 	ids    *index
-	keys   *index // when an event with this key was last stored
+	keys   *index // when an event with this key was last stored; an id that is its own key for ever is in ids alone
 }
 
 // Open returns a store with what Dir already holds.
@@ -54,7 +54,7 @@ func Open(o Options) (*Store, error) {
 		}
 	}
 	if o.MaxIDs == 0 {
-		o.MaxIDs = 8_000_000
+		o.MaxIDs = 16_000_000
 	}
 	l, err := openLog(o.Dir, o.MaxBytes)
 	if err != nil {
@@ -64,7 +64,7 @@ func Open(o Options) (*Store, error) {
 	s.buf.New = func() any { return new([]byte) }
 	var bad error
 	err = l.scan(func(text []byte) bool {
-		r, err := readLine(text)
+		r, err := readHead(text)
 		if err != nil {
 			bad = fmt.Errorf("%w: move the folder %s away to begin anew", err, o.Dir)
 			return false
@@ -161,7 +161,13 @@ func (t *tally) count(s *Store, r *Request, replay bool) {
 func (t *tally) take(s *Store, e *Event, r *Request, replay bool) {
 	c := &t.counts
 	now := r.At.UnixMicro()
-	if e.Key != "" {
+	switch {
+	case e.Key == "":
+	case e.Key == e.ID:
+		if !replay && t.ids.count(e.ID) > 0 {
+			e.Outcome = Duplicate
+		}
+	default:
 		last, seen := t.keys.marked(e.Key)
 		if !replay && seen && (e.Window == 0 || now-last < int64(e.Window/time.Microsecond)) {
 			e.Outcome = Duplicate

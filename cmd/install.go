@@ -1,0 +1,177 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sparrowhq/sparrow/cmd/builds"
+	"github.com/sparrowhq/sparrow/cmd/config"
+	"github.com/sparrowhq/sparrow/cmd/supervisor"
+	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/service"
+	"github.com/sparrowhq/sparrow/telemetry"
+)
+
+// prepare makes what the processes find in the folder: secrets, and an own log.
+func (u *installed) prepare(c config.Config) (err error) {
+	if u.secret, err = service.Secret(c.Secret()); err != nil {
+		return err
+	}
+	token, err := service.Secret(c.Token())
+	if err != nil {
+		return err
+	}
+	u.operator, u.internal = service.Client(token), service.Client(u.secret)
+	level, err := c.Telemetry.SlogLevel()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(u.dir, "logs"), 0o700); err != nil {
+		return err
+	}
+	if u.log, err = supervisor.OpenLog(filepath.Join(u.dir, "logs", "up.log")); err != nil {
+		return err
+	}
+	u.telemetry, err = telemetry.New(telemetry.Options{
+		Process: "up", Version: readBuildInfo().Version, Format: c.Telemetry.Format, Level: level, Output: u.log.File,
+		SentryDSN: c.Telemetry.SentryDSN, Environment: c.Telemetry.Environment,
+	})
+	return err
+}
+
+// bind chooses binaries and addresses, writes the settings for the processes, and returns what to run.
+func (u *installed) bind(c config.Config, f *upFlags) (_ []supervisor.Process, err error) {
+	own, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("this executable: %w", err)
+	}
+	if u.builds, err = builds.Open(u.dir, own); err != nil {
+		return nil, err
+	}
+	if u.ownSHA, err = u.builds.Add(own); err != nil {
+		return nil, err
+	}
+	paths := map[event.Stack]string{}
+	flags := map[event.Stack]string{event.Green: f.green, event.Blue: f.blue}
+	for _, stack := range event.Stacks() {
+		before, err := u.builds.Choices()
+		if err != nil {
+			return nil, err
+		}
+		choice, err := u.builds.Choose(stack, flags[stack], c.Stacks.Of(stack).Build)
+		if err != nil {
+			return nil, err
+		}
+		paths[stack] = u.builds.Path(choice.SHA256)
+		version := readBuildInfo().Version
+		if choice.SHA256 != u.ownSHA {
+			if version, err = probe(paths[stack]); err != nil {
+				return nil, fmt.Errorf("stack %s: %s: %w", stack, choice.From, err)
+			}
+		}
+		u.setVersion(stack, version)
+		if last, ok := before[stack]; ok && last.SHA256 != choice.SHA256 {
+			u.say("%s runs another build than last time: %s, from %s", stack, version, choice.From)
+		}
+	}
+	if err := u.builds.Prune(u.ownSHA); err != nil {
+		return nil, err
+	}
+
+	var bound []*supervisor.Listener
+	defer func() {
+		if err != nil {
+			for _, l := range bound {
+				l.Close()
+			}
+		}
+	}()
+	listen := func(name, address, otherwise string) *supervisor.Listener {
+		if err != nil {
+			return nil
+		}
+		if address == "" {
+			address = otherwise
+		}
+		l, e := supervisor.Bind(name, address)
+		if e != nil {
+			err = e
+			return nil
+		}
+		bound = append(bound, l)
+		return l
+	}
+	const free = "127.0.0.1:0"
+	clients := listen("clients", c.Clients.Listen, "")
+	admin := listen("admin", c.Admin.Listen, "")
+	warehouse := listen(warehouseName, c.Warehouse.Listen, free)
+	green := listen(dispatcherName(event.Green), c.Stacks.Green.Listen, free)
+	blue := listen(dispatcherName(event.Blue), c.Stacks.Blue.Listen, free)
+	if err != nil {
+		return nil, err
+	}
+	if u.control, err = net.Listen("tcp", free); err != nil {
+		return nil, fmt.Errorf("address for the supervisor: %w", err)
+	}
+	c.SecretFile, c.TokenFile = c.Secret(), c.Token()
+	c.Clients.Listen, c.Admin.Listen = clients.Addr, admin.Addr
+	c.Warehouse.URL = warehouse.URL()
+	c.Stacks.Green.URL, c.Stacks.Blue.URL = green.URL(), blue.URL()
+	settings := filepath.Join(u.dir, "settings.yaml")
+	if err = c.WriteSnapshot(settings); err != nil {
+		return nil, err
+	}
+	u.config = c
+
+	process := func(name, path string, stage int, stop time.Duration, l []*supervisor.Listener, args ...string) supervisor.Process {
+		return supervisor.Process{
+			Name: name, Path: path, Args: append(args, "--config", settings), URL: l[len(l)-1].URL(), Listeners: l,
+			Stage: stage, Stop: stop + 5*time.Second, // they bound themselves first, and say so in their log
+		}
+	}
+	ours := u.builds.Path(u.ownSHA)
+	return []supervisor.Process{
+		process(mirrorName, ours, 0, mirrorStop, []*supervisor.Listener{clients, admin}, "mirror"),
+		process(dispatcherName(event.Green), paths[event.Green], 1, dispatcherStop, []*supervisor.Listener{green}, "dispatcher", "--stack", "green"),
+		process(dispatcherName(event.Blue), paths[event.Blue], 1, dispatcherStop, []*supervisor.Listener{blue}, "dispatcher", "--stack", "blue"),
+		process(warehouseName, ours, 2, warehouseStop, []*supervisor.Listener{warehouse}, "warehouse"),
+	}, nil
+}
+
+// childEnviron is the environment of the processes: ours without our own variables, which are in the settings already.
+func childEnviron(environ []string) []string {
+	kept := slices.DeleteFunc(slices.Clone(environ), func(entry string) bool { return strings.HasPrefix(entry, "SPARROW_") })
+	return append(kept, envSnapshot+"=1")
+}
+
+// probe asks a binary for its version, which also shows that it is one of ours and runs here.
+func probe(path string) (version string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	var out []byte
+	for range 20 {
+		out, err = exec.CommandContext(ctx, path, "version", "--json").Output()
+		// A process that another goroutine was starting while the copy was written may hold it open for a moment.
+		if !errors.Is(err, syscall.ETXTBSY) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	b, parseErr := parseBuildInfo(out)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("does not run: %w", err)
+	case parseErr != nil:
+		return "", fmt.Errorf("is no build of Sparrow: `version --json` answers %.100q", out)
+	}
+	return b.Version, nil
+}

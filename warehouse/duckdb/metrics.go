@@ -1,0 +1,71 @@
+package duckdb
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sparrowhq/sparrow/event"
+)
+
+// metrics are the engine's. Label stack is the only one that grows with anything, and there are two stacks.
+type metrics struct {
+	registry     prometheus.Registerer
+	rows         *prometheus.CounterVec
+	transactions *prometheus.CounterVec
+	seconds      *prometheus.HistogramVec
+	batches      *prometheus.GaugeVec
+	bytes        *prometheus.GaugeVec
+	impatient    *prometheus.CounterVec
+	failures     prometheus.Counter
+	reopened     prometheus.Counter
+	queries      *prometheus.CounterVec
+	memory       prometheus.GaugeFunc
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sparrow_warehouse_" + name, Help: help}, labels)
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sparrow_warehouse_" + name, Help: help}, labels)
+	}
+	m := &metrics{
+		registry:     r,
+		rows:         counter("rows_total", "Rows appended.", "stack"),
+		transactions: counter("transactions_total", "Transactions that appended.", "stack"),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sparrow_warehouse_transaction_seconds", Help: "Duration of a transaction, its sync included.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}, []string{"stack"}),
+		batches:   gauge("queue_batches", "Batches that wait or are being written.", "stack"),
+		bytes:     gauge("queue_bytes", "Bytes of them.", "stack"),
+		impatient: counter("impatient_total", "Transactions that a candidate was given although the live stack never paused.", "stack"),
+		failures:  prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_failures_total", Help: "Transactions that failed."}),
+		reopened:  prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_reopened_total", Help: "Times the file was opened again after an error."}),
+		queries:   counter("queries_total", "Queries, by outcome.", "outcome"),
+		memory:    prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sparrow_warehouse_memory_bytes", Help: "Memory that DuckDB holds."}, func() float64 { return float64(memoryUsed()) }),
+	}
+	r.MustRegister(m.all()...)
+	return m
+}
+
+func (m *metrics) all() []prometheus.Collector {
+	return []prometheus.Collector{m.rows, m.transactions, m.seconds, m.batches, m.bytes, m.impatient, m.failures, m.reopened, m.queries, m.memory}
+}
+
+// unregister makes room for the next engine on the same registry.
+func (m *metrics) unregister() {
+	for _, c := range m.all() {
+		m.registry.Unregister(c)
+	}
+}
+
+func (m *metrics) queued(stack event.Stack, batches int, bytes int64) {
+	m.batches.WithLabelValues(string(stack)).Set(float64(batches))
+	m.bytes.WithLabelValues(string(stack)).Set(float64(bytes))
+}
+
+func (m *metrics) committed(stack event.Stack, t *transaction, took time.Duration) {
+	m.rows.WithLabelValues(string(stack)).Add(float64(t.rows))
+	m.transactions.WithLabelValues(string(stack)).Inc()
+	m.seconds.WithLabelValues(string(stack)).Observe(took.Seconds())
+}

@@ -1,0 +1,120 @@
+package duckdb
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
+)
+
+func item(bytes int) *pending {
+	return &pending{batch: &warehouse.Batch{}, bytes: bytes, done: make(chan outcome, 1)}
+}
+
+func TestQueueIsBounded(t *testing.T) {
+	var batches int
+	var bytes int64
+	q := newQueue(3, 100, func(n int, b int64) { batches, bytes = n, b })
+	want := func(wantBatches int, wantBytes int64) {
+		t.Helper()
+		if batches != wantBatches || bytes != wantBytes {
+			t.Errorf("%d batches, %d bytes; want %d, %d", batches, bytes, wantBatches, wantBytes)
+		}
+	}
+	huge := item(500)
+	if err := q.put(huge); err != nil {
+		t.Fatalf("a batch beyond the whole bound must pass alone: %v", err)
+	}
+	if err := q.put(item(1)); !errors.Is(err, warehouse.ErrBusy) {
+		t.Fatalf("beside it: %v, want ErrBusy", err)
+	}
+	q.take()
+	if err := q.put(item(1)); !errors.Is(err, warehouse.ErrBusy) {
+		t.Fatalf("taken is not gone: %v, want ErrBusy", err)
+	}
+	q.answer(huge, outcome{})
+	want(0, 0)
+	for range 3 {
+		if err := q.put(item(10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.put(item(10)); !errors.Is(err, warehouse.ErrBusy) {
+		t.Fatalf("a fourth batch: %v, want ErrBusy", err)
+	}
+	want(3, 30)
+	for _, p := range q.take() {
+		q.answer(p, outcome{})
+	}
+	want(0, 0)
+}
+
+func TestQueueForgetsAbandonedBatches(t *testing.T) {
+	q := newQueue(10, 1000, func(int, int64) {})
+	a, b, c := item(1), item(1), item(1)
+	for _, p := range []*pending{a, b, c} {
+		if err := q.put(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !q.abandon(b) {
+		t.Error("a waiting batch is not given back at once")
+	}
+	work := q.take()
+	if len(work) != 2 || work[0] != a || work[1] != c {
+		t.Fatalf("%d batches are left, want a and c", len(work))
+	}
+	if q.abandon(a) {
+		t.Error("a batch in the writer's hands is given back at once")
+	}
+	gone := errors.New("gone")
+	if kept := q.wanted(work, gone); len(kept) != 1 || kept[0] != c {
+		t.Errorf("the writer goes on with %d batches, want c alone", len(kept))
+	}
+	if o := <-a.done; !errors.Is(o.err, gone) {
+		t.Errorf("the abandoned batch is answered %v", o)
+	}
+	q.close()
+	if err := q.put(item(1)); !errors.Is(err, ErrClosed) {
+		t.Errorf("closed queue: %v", err)
+	}
+	if q.take() != nil {
+		t.Error("a closed queue has work")
+	}
+}
+
+func TestCutStaysBetweenRequests(t *testing.T) {
+	b := &warehouse.Batch{To: event.Cursor{Frame: 9}}
+	for request, items := range []uint32{1, 3, 1, 5} {
+		for i := range items {
+			b.Rows = append(b.Rows, warehouse.Row{Position: event.Position{Frame: 7, Request: uint32(request), Item: i}})
+		}
+	}
+	at := func(request uint32) event.Cursor { return event.Cursor{Frame: 7, Request: request} }
+	for _, c := range []struct {
+		lo, room int
+		force    bool
+		hi       int
+		to       event.Cursor
+	}{
+		{0, 100, true, 10, b.To},
+		{0, 10, true, 10, b.To},
+		{0, 9, true, 5, at(3)},
+		{0, 5, true, 5, at(3)},
+		{0, 4, true, 4, at(2)},
+		{0, 3, true, 1, at(1)},
+		{0, 1, true, 1, at(1)},
+		{0, 0, true, 1, at(1)},
+		{0, 0, false, 0, at(0)},
+		{1, 2, false, 1, at(1)},
+		{1, 2, true, 4, at(2)},
+		{5, 2, true, 10, b.To},
+		{5, 4, false, 5, at(3)},
+		{10, 0, false, 10, b.To},
+	} {
+		if hi, to := cut(b, c.lo, c.room, c.force); hi != c.hi || to != c.to {
+			t.Errorf("from row %d into room for %d (force %v): up to %d, cursor %v; want %d, %v", c.lo, c.room, c.force, hi, to, c.hi, c.to)
+		}
+	}
+}

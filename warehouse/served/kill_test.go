@@ -1,0 +1,354 @@
+package served_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/service"
+	"github.com/sparrowhq/sparrow/telemetry"
+	"github.com/sparrowhq/sparrow/warehouse"
+	"github.com/sparrowhq/sparrow/warehouse/duckdb"
+	"github.com/sparrowhq/sparrow/warehouse/served"
+)
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv("SPARROW_TEST_SERVE"); path != "" {
+		fmt.Println(serve(path))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// serve is a warehouse process.
+func serve(path string) error {
+	e, err := duckdb.Open(duckdb.Options{Path: path})
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Printf("listening on http://%s\n", l.Addr())
+	return service.Serve(context.Background(), telemetry.Discard(), l, served.Handler(served.Options{Warehouse: e, Secret: secret}), 0)
+}
+
+// process is a running serve.
+type process struct {
+	cmd *exec.Cmd
+	url string
+}
+
+func start(t *testing.T, path string, wrap ...string) *process {
+	t.Helper()
+	args := append(wrap, os.Args[0])
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), "SPARROW_TEST_SERVE="+path)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	url, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
+	if err != nil || !ok {
+		cmd.Process.Kill()
+		cmd.Wait()
+		t.Fatalf("the warehouse did not start: %q, %v", line, err)
+	}
+	return &process{cmd: cmd, url: url}
+}
+
+func (p *process) kill() {
+	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	p.cmd.Wait()
+}
+
+// rounds is how often TestKill kills: ten times, or as SPARROW_SOAK says.
+func rounds(t *testing.T) int {
+	n, err := strconv.Atoi(os.Getenv("SPARROW_SOAK"))
+	if err != nil || n < 1 {
+		return 10
+	}
+	return n
+}
+
+// feeder appends a stack's part of a journal through whatever process runs now, as a feed does: from the warehouse's own
+// cursor on, again after every error.
+type feeder struct {
+	stack        event.Stack
+	acknowledged event.Cursor // what an Append said is stored
+	timeline     *shared
+}
+
+// shared is the journal, growing as it is read: frames of a few requests, with a flip now and then.
+type shared struct {
+	sync.Mutex
+	timeline event.Timeline
+	next     uint64
+	frames   map[uint64]int // requests by frame
+}
+
+func (s *shared) grow(t *testing.T, r *rand.Rand) {
+	s.Lock()
+	defer s.Unlock()
+	head, ok := s.timeline.Head()
+	if !ok || r.IntN(50) == 0 {
+		c := event.Control{Format: event.ControlFormat, Generation: head.Generation + 1, Kind: event.Cutover, Live: head.Live.Other(), Previous: head.Hash()}
+		if !ok {
+			c = event.Control{Format: event.ControlFormat, Generation: 1, Kind: event.Initial, Live: event.Green}
+		}
+		data, err := c.Encode()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		record, err := event.DecodeRecord(s.next, data)
+		if err == nil {
+			s.timeline, err = s.timeline.Append(record)
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+	} else {
+		s.frames[s.next] = 1 + r.IntN(8)
+	}
+	s.next++
+}
+
+// batch covers whole frames from the cursor on.
+func (s *shared) batch(stack event.Stack, from event.Cursor, count uint64) *warehouse.Batch {
+	s.Lock()
+	defer s.Unlock()
+	b := &warehouse.Batch{Stack: stack, Stage: warehouse.Raw, Journal: "journal-1", From: from, To: event.Cursor{Frame: min(s.next, from.Frame+count)}}
+	for _, r := range s.timeline.Records() {
+		b.Controls = append(b.Controls, r.Entry())
+	}
+	for f := from.Frame; f < b.To.Frame; f++ {
+		for request := range uint32(s.frames[f]) {
+			if request >= from.Request || f > from.Frame {
+				b.Rows = append(b.Rows, warehouse.Row{
+					Position: event.Position{Frame: f, Request: request}, EventID: fmt.Sprintf("%d-%d", f, request), Timestamp: int64(f), Event: "e",
+					Data: fmt.Appendf(nil, `{"f":%d,"r":%d,"x":"%s"}`, f, request, strings.Repeat("x", int(f%900))), ItemsInRequest: 1, Build: "b", Context: []byte("{}"),
+				})
+			}
+		}
+	}
+	return b
+}
+
+func (f *feeder) run(ctx context.Context, t *testing.T, url func() string, r *rand.Rand) {
+	for ctx.Err() == nil {
+		c, err := served.New(served.ClientOptions{URL: url(), Secret: secret})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		err = f.feed(ctx, c, t, r)
+		c.Close()
+		var gap *warehouse.GapError
+		var journal *warehouse.JournalError
+		if errors.As(err, &gap) || errors.As(err, &journal) {
+			t.Errorf("%s: %v", f.stack, err)
+			return
+		}
+	}
+}
+
+// feed goes on until the process is gone.
+func (f *feeder) feed(ctx context.Context, c *served.Client, t *testing.T, r *rand.Rand) error {
+	at, err := c.Cursor(ctx, f.stack, 0, warehouse.Raw)
+	if err != nil {
+		return err
+	}
+	if at.Compare(f.acknowledged) < 0 {
+		t.Errorf("%s: the cursor went back to %v, %v was acknowledged", f.stack, at, f.acknowledged)
+	}
+	for ctx.Err() == nil {
+		f.timeline.grow(t, r)
+		b := f.timeline.batch(f.stack, at, 1+r.Uint64N(20))
+		if b.To == at {
+			continue
+		}
+		if at, err = c.Append(ctx, b); err != nil {
+			return err
+		}
+		f.acknowledged = at
+	}
+	return nil
+}
+
+// TestKill kills a warehouse process with SIGKILL at random moments while both stacks append through it. Afterwards
+// every acknowledged row is there exactly once, and everything that is there is a whole prefix of the journal.
+func TestKill(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	path := filepath.Join(t.TempDir(), "warehouse", "warehouse.duckdb")
+	journal := &shared{next: 1, frames: map[uint64]int{}}
+	var mu sync.Mutex
+	current := start(t, path)
+	defer func() { current.kill() }()
+	url := func() string { mu.Lock(); defer mu.Unlock(); return current.url }
+
+	ctx, stop := context.WithCancel(t.Context())
+	var feeding sync.WaitGroup
+	feeders := []*feeder{{stack: event.Green, timeline: journal}, {stack: event.Blue, timeline: journal}}
+	for i, f := range feeders {
+		own := rand.New(rand.NewPCG(seed, uint64(i)+2))
+		feeding.Go(func() { f.run(ctx, t, url, own) })
+	}
+	for n := range rounds(t) {
+		// The moment is what varies: between two appends, within one, while the file is being opened, at a checkpoint.
+		time.Sleep(time.Duration(r.IntN(400)) * time.Millisecond)
+		current.kill()
+		next := start(t, path)
+		mu.Lock()
+		current = next
+		mu.Unlock()
+		if t.Failed() {
+			t.Fatalf("in round %d", n)
+		}
+	}
+	time.Sleep(200 * time.Millisecond) // appends to the last process, too
+	stop()
+	feeding.Wait()
+	current.kill()
+
+	e, err := duckdb.Open(duckdb.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	for _, f := range feeders {
+		at, err := e.Cursor(t.Context(), f.stack, 0, warehouse.Raw)
+		if err != nil || at.Compare(f.acknowledged) < 0 {
+			t.Errorf("%s: cursor %v, %v; %v was acknowledged", f.stack, at, err, f.acknowledged)
+		}
+		want := map[string]string{}
+		for _, row := range journal.batch(f.stack, event.Cursor{}, at.Frame).Rows {
+			want[row.EventID] = string(row.Data)
+		}
+		if len(want) == 0 {
+			t.Errorf("%s: nothing was appended", f.stack)
+		}
+		compare(t, e, fmt.Sprintf(`SELECT "eventId", data FROM %s.raw`, f.stack), want)
+		t.Logf("%s: %d rows, cursor %v, acknowledged %v", f.stack, len(want), at, f.acknowledged)
+	}
+	// And the views, for as far as both stacks have come.
+	green, _ := e.Cursor(t.Context(), event.Green, 0, warehouse.Raw)
+	blue, _ := e.Cursor(t.Context(), event.Blue, 0, warehouse.Raw)
+	both := min(green.Frame, blue.Frame)
+	want := map[string]string{}
+	for _, row := range journal.batch(event.Green, event.Cursor{}, both).Rows {
+		want[row.EventID] = string(row.Data)
+	}
+	for _, view := range []string{"live", "staging"} {
+		compare(t, e, fmt.Sprintf(`SELECT "eventId", data FROM %s.raw WHERE frame < %d`, view, both), want)
+	}
+}
+
+// compare checks that an answer of (id, data) holds exactly what is wanted, each once.
+func compare(t *testing.T, w warehouse.Warehouse, sql string, want map[string]string) {
+	t.Helper()
+	rows, err := w.Query(t.Context(), warehouse.Query{SQL: sql, Limit: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	got := map[string]bool{}
+	for {
+		row, err := rows.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := row[0].(string)
+		if got[id] {
+			t.Errorf("%s: %s is there twice", sql, id)
+		}
+		got[id] = true
+		if data, ok := want[id]; !ok || data != row[1] {
+			t.Errorf("%s: %s is not what was appended", sql, id)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%s: %d rows, want %d", sql, len(got), len(want))
+	}
+}
+
+// TestAppendIsSynced watches the system calls of a warehouse process: each acknowledged append has a sync of the log
+// after its last write to it, and before its answer.
+func TestAppendIsSynced(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("strace is not installed")
+	}
+	dir := t.TempDir()
+	trace := filepath.Join(dir, "trace")
+	p := start(t, filepath.Join(dir, "warehouse", "warehouse.duckdb"), strace, "-f", "-y", "-qq", "-e", "trace=write,pwrite64,writev,sendto,fsync,fdatasync", "-o", trace, "--")
+	defer p.kill()
+	c, err := served.New(served.ClientOptions{URL: p.url, Secret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	journal := &shared{next: 1, frames: map[uint64]int{}}
+	r := rand.New(rand.NewPCG(1, 1))
+	const appends = 20
+	var at event.Cursor
+	for n := range appends {
+		for range 3 {
+			journal.grow(t, r)
+		}
+		if at, err = c.Append(t.Context(), journal.batch(event.Green, at, 3)); err != nil {
+			t.Fatalf("append %d: %v", n, err)
+		}
+	}
+	p.kill()
+	log, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers, dirty, synced := 0, false, 0
+	for line := range strings.Lines(string(log)) {
+		toLog := strings.Contains(line, ".duckdb.wal>")
+		switch {
+		case toLog && (strings.Contains(line, "write(") || strings.Contains(line, "pwrite64(")):
+			dirty = true
+		case toLog && (strings.Contains(line, "fsync(") || strings.Contains(line, "fdatasync(")):
+			dirty = false
+			synced++
+		case strings.Contains(line, `"HTTP/1.1 200 OK`):
+			answers++
+			if dirty {
+				t.Errorf("answer %d left while the log had unsynced writes", answers)
+			}
+		}
+	}
+	if answers < appends || synced < appends {
+		t.Errorf("%d answers and %d syncs of the log in the trace, want at least %d of each", answers, synced, appends)
+	}
+}
