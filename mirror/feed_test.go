@@ -204,7 +204,7 @@ func TestStorm(t *testing.T) {
 		})
 	}
 	ids := map[uuid.UUID]bool{}
-	for range 10 {
+	for range 5 {
 		for id := range b.send(200, 16) {
 			ids[id] = true
 		}

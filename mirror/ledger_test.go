@@ -159,13 +159,13 @@ func (w *written) check(t *testing.T, l *ledger, lowest uint64) {
 
 func TestLedgerRanges(t *testing.T) {
 	for _, first := range []uint64{1, 1500} {
-		w := write(t, first, 3300)
+		w := write(t, first, 2700)
 		l, stop := startLedger(t, w)
 		w.check(t, l, 0)
 
 		// A later start goes on from the last line, and finds older ones in the log.
 		stop()
-		w.more(t, 700)
+		w.more(t, 500)
 		l, stop = startLedger(t, w)
 		if n := len(l.lines); n > 3 {
 			t.Errorf("%d lines in memory after a restart: it did not go on from the last one", n)

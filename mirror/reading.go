@@ -12,7 +12,7 @@ import (
 
 // sync asks the stack where it stands, and goes on from there.
 func (f *feed) sync(ctx context.Context) error {
-	call, cancel := context.WithTimeout(ctx, probeTimeout)
+	call, cancel := context.WithTimeout(ctx, min(probeTimeout, f.o.CallTimeout))
 	defer cancel()
 	c, err := f.stack.cursors(call)
 	if err != nil {
@@ -185,17 +185,34 @@ func (f *feed) uncovered(ctx context.Context, low, high event.Cursor, fn func(fr
 	return part(low, high)
 }
 
-// read begins to read at the account's cursor, or after what expired there.
+// read begins to read at the account's cursor, or after what expired there. After an error the stack must be asked again.
 func (f *feed) read(ctx context.Context) error {
 	f.stopReading()
-	// Whatever decided roles before the first frame that is read must be known before that frame is handed over; what
-	// comes after is met in the stream.
-	f.complete = max(f.account.skip(f.account.at()).Frame, 1)
-	if err := f.timelines.refresh(ctx); err != nil {
+	if err := f.begin(ctx); err != nil {
+		f.asked = time.Time{}
 		return &busyError{err: err}
 	}
 	f.prefetch = startPrefetch(f.journal.Read(f.complete), f.o.MaxBytes)
 	return nil
+}
+
+// begin decides where reading begins.
+func (f *feed) begin(ctx context.Context) error {
+	b, err := f.journal.Bounds(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the journal's bounds: %w", err)
+	}
+	from := max(f.account.skip(f.account.at()).Frame, 1)
+	if from < b.First { // what is gone is noted at once, not when it is met, so that the equation holds meanwhile
+		if err := f.lost(ctx, from, b.First-1); err != nil {
+			return err
+		}
+		from = max(f.account.skip(f.account.at()).Frame, 1)
+	}
+	// Whatever decided roles before the first frame that is read must be known before that frame is handed over; what
+	// comes after is met in the stream.
+	f.complete = from
+	return f.timelines.refresh(ctx)
 }
 
 // stopReading lets go of what was read and not delivered.
@@ -240,7 +257,7 @@ func (f *feed) check(ctx context.Context, entries []journal.Entry) error {
 			}
 			it.requests = n
 		case journal.Gap:
-			if err := f.lost(ctx, e); err != nil {
+			if err := f.lost(ctx, e.First, e.Last); err != nil {
 				return err
 			}
 		}
@@ -250,22 +267,25 @@ func (f *feed) check(ctx context.Context, entries []journal.Entry) error {
 	return nil
 }
 
-// lost notes that frames were trimmed which this stack does not have: what of them is not noted as expired is now.
-// That happens when a stack goes back further than the journal reaches.
-func (f *feed) lost(ctx context.Context, e journal.Entry) error {
-	low, high := event.Cursor{Frame: max(e.First, f.birth)}, event.AfterFrame(e.Last)
+// lost notes that the frames from first to last were trimmed before this stack had them: what of them is not noted as
+// expired is now. That happens when a stack goes back further than the journal reaches.
+func (f *feed) lost(ctx context.Context, first, last uint64) error {
+	low, high := event.Cursor{Frame: max(first, f.birth)}, event.AfterFrame(last)
 	if c := f.account.at(); c.Compare(low) > 0 {
 		low = c
 	}
 	var found []expiry
 	err := f.uncovered(ctx, low, high, func(from, to event.Cursor, t event.Totals, exact bool) {
-		found = append(found, expiry{From: from, To: to, Totals: t, Approximate: !exact})
+		if t.Requests > 0 {
+			found = append(found, expiry{From: from, To: to, Totals: t, Approximate: !exact})
+		}
 	})
 	if err != nil {
 		return err
 	}
 	for _, x := range found {
 		f.account.expire(x)
+		signal(f.dirty)
 		f.telemetry.Failure("the stack needs requests that the journal no longer has", errors.New("they are counted as expired"),
 			stackTag(f.stack.name), cursorTag("from", x.From), cursorTag("to", x.To))
 	}

@@ -90,6 +90,17 @@ func TestTrimByAge(t *testing.T) {
 	}
 	b.blue.requests, b.blue.cursor, b.blue.controls = kept, event.Cursor{Frame: 100}, map[uint64][]byte{}
 	b.blue.mu.Unlock()
+	b.blue.script(onlyFrames(func(w http.ResponseWriter, _ *http.Request, _ *event.Delivery) bool {
+		service.Problem(w, 503, "down")
+		return true
+	}))
+	b.await("what is gone is counted before blue takes it", func() error {
+		if e := b.equation().Stacks[event.Blue]; e.Expired == 0 {
+			return fmt.Errorf("%+v", e)
+		}
+		return nil
+	})
+	b.blue.script(nil)
 	for id := range b.send(10, 1) {
 		ids[id] = true
 	}
@@ -146,6 +157,7 @@ func candidateExpires(t *testing.T, fault func(*rig) (up func()), restart bool) 
 		o.Journal.MaxBytes = 16 << 20
 		o.Retention.Every = 20 * time.Millisecond
 		o.Retention.Pressure = 0.5
+		o.Feed.CallTimeout = time.Hour // freeing space must not wait for that
 		o.Grace = time.Second
 	})
 	b.both(b.send(10, 1))

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -165,6 +166,15 @@ func (o *opened) equation(ctx context.Context, f *feed) (StackEquation, Pending,
 	}
 	accepted := o.ledger.accepted()
 	below, oldest, err := o.ledger.standing(ctx, s.next.Frame)
+	var inexact *inexactError
+	if errors.As(err, &inexact) && wait.Err() == nil {
+		// The stack has stepped back to where frames are gone, and the feed is about to note what expired.
+		select {
+		case <-time.After(10 * time.Millisecond):
+			return o.equation(wait, f)
+		case <-wait.Done():
+		}
+	}
 	if err != nil {
 		return StackEquation{}, Pending{}, s.cursor, fmt.Errorf("counting what %s does not have: %w", f.stack.name, err)
 	}
