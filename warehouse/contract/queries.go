@@ -262,7 +262,7 @@ func faults(t *testing.T, w warehouse.Warehouse) {
 		t.Error("a statement of 256 KiB is taken")
 	}
 	// A fault in the middle of an answer is an error, not its end.
-	got, err := read(t.Context(), w, warehouse.Query{SQL: "SELECT CASE WHEN range = 90000 THEN error('half-way') ELSE range END FROM range(100000)", Limit: 100_000})
+	got, err := read(t.Context(), w, warehouse.Query{SQL: "SELECT CASE WHEN range = 2000000 THEN error('half-way') ELSE range END FROM range(3000000)", Limit: 3_000_000})
 	if err == nil || !strings.Contains(err.Error(), "half-way") {
 		t.Errorf("%d rows, then %v", len(got), err)
 	}

@@ -111,6 +111,7 @@ func openFile(o Options) (*database, error) {
 		"allow_community_extensions":   "false",
 		"allow_persistent_secrets":     "false",
 		"errors_as_json":               "false",
+		"checkpoint_threshold":         strconv.FormatInt(o.Log, 10) + "B",
 		"preserve_insertion_order":     "true",
 		"default_null_order":           "nulls_last",
 	})

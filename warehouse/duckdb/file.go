@@ -26,7 +26,7 @@ func (e *Engine) openAll() error {
 }
 
 func (e *Engine) tryOpen() (err error) {
-	// On a thread that yields, since DuckDB's worker threads, which only queries use, inherit that.
+	// On a thread that yields, since DuckDB's worker threads, if there are any, inherit that.
 	opened := make(chan struct{})
 	go func() {
 		defer close(opened)
