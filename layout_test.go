@@ -56,6 +56,10 @@ var allowed = map[string]map[string]string{
 		"event":      "positions, requests and ids; it is pure, so nothing that logs, counts or stores",
 		"event/body": "a body is split as in the dispatcher, or positions would not agree",
 	},
+	"trace/tracker": {
+		"event":          "results are of positions",
+		"trace/pipeline": "it sends what the pipeline lets through",
+	},
 	"compare": {
 		"event":     "positions, totals, builds",
 		"warehouse": "it reads both datasets; compare only reads",

@@ -24,7 +24,7 @@ type Row struct {
 	Context        []byte // JSON object
 }
 
-// Stage names a row of cursors: raw, trace, or a tracker.
+// Stage names a row of cursors: raw, trace, or a tracker; or the corrections of one, see Late.
 type Stage string
 
 // Raw is the stage of the dispatcher's rows.
@@ -37,7 +37,8 @@ type Batch struct {
 	Stage    Stage
 	Journal  string // journal id
 	From, To event.Cursor
-	Rows     []Row                 // by position, all within [From, To)
+	Rows     []Row                 // by position, all within [From, To); stage raw only
+	Outcomes []Outcome             // likewise, of any other stage; of a Late stage, in any order and anywhere
 	Controls []*event.ControlEntry // new control records, by sequence; those already known are ignored
 }
 
@@ -47,6 +48,10 @@ func (b *Batch) Size() int {
 	for i := range b.Rows {
 		r := &b.Rows[i]
 		n += 160 + len(r.EventID) + len(r.Event) + len(r.Data) + len(r.Build) + len(r.Context)
+	}
+	for i := range b.Outcomes {
+		o := &b.Outcomes[i]
+		n += 160 + len(o.Event) + len(o.Build) + len(o.Reason) + len(o.Request) + len(o.Response)
 	}
 	for _, c := range b.Controls {
 		n += 32 + len(c.Record)
