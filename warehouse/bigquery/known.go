@@ -1,0 +1,169 @@
+package bigquery
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
+	"github.com/sparrowhq/sparrow/warehouse/plan"
+)
+
+// known is what all writers share: journals and the timeline. It changes only after it is durable.
+type known struct {
+	mu  sync.Mutex
+	now plan.Known // guarded by mu; its slices are never changed in place
+
+	learning sync.Mutex // held by whoever makes news durable: one after another
+}
+
+func (k *known) get() plan.Known {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.now
+}
+
+func (k *known) set(now plan.Known) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.now = now
+}
+
+// merge takes over what was read. What is known already stays: a query may not see yet what was written just now.
+func (k *known) merge(read plan.Known) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(read.Timeline.Records()) < len(k.now.Timeline.Records()) {
+		read.Timeline = k.now.Timeline
+	}
+	for _, j := range k.now.Journals {
+		i := slices.IndexFunc(read.Journals, func(r warehouse.Journal) bool { return r.ID == j.ID })
+		if i < 0 {
+			read.Journals = append(read.Journals, j)
+		} else {
+			read.Journals[i].Highest = max(read.Journals[i].Highest, j.Highest)
+		}
+	}
+	k.now = read
+}
+
+// moved notes that a cursor of a journal moved.
+func (k *known) moved(m mark) {
+	if m.run != 0 || plan.IsLate(m.stage) {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i, j := range k.now.Journals {
+		if highest := plan.Highest(m.at.Cursor); j.ID == m.journal && highest > j.Highest {
+			k.now.Journals = slices.Clone(k.now.Journals)
+			k.now.Journals[i].Highest = highest
+		}
+	}
+}
+
+// learn makes durable what a batch brings of journals and control records, and has the views follow. What a crash leaves
+// half done is done again: repetitions of rows do not show, and views are made anew at Open.
+func (e *Engine) learn(ctx context.Context, b *warehouse.Batch) error {
+	now := e.known.get()
+	news, err := now.Admit(b)
+	if err != nil || !news.Any() {
+		return err
+	}
+	e.known.learning.Lock()
+	defer e.known.learning.Unlock()
+	now = e.known.get() // the other stack may have brought the same meanwhile
+	if news, err = now.Admit(b); err != nil || !news.Any() {
+		return err
+	}
+	if err := e.addJournals(ctx, news.Opens); err != nil {
+		return fmt.Errorf("journal %s: %w", b.Journal, err)
+	}
+	if err := e.addRecords(ctx, news.Records); err != nil {
+		return fmt.Errorf("control records: %w", err)
+	}
+	if len(news.Records) > 0 {
+		if err := e.runAll(ctx, e.names.cutViews(news.Timeline)); err != nil {
+			return fmt.Errorf("views: %w", err)
+		}
+	}
+	now = e.known.get()
+	now.Journals = slices.Concat(now.Journals, news.Opens)
+	now.Timeline = news.Timeline
+	e.known.set(now)
+	return nil
+}
+
+func (e *Engine) addJournals(ctx context.Context, journals []warehouse.Journal) error {
+	var rows [][]byte
+	for _, j := range journals {
+		var r row
+		r.text(j.ID)
+		r.int(int64(j.First))
+		rows = append(rows, r.bytes)
+	}
+	return e.appendShared(ctx, journalsLog, rows)
+}
+
+func (e *Engine) addRecords(ctx context.Context, records []event.Record) error {
+	var rows [][]byte
+	for _, v := range records {
+		from := v.From
+		if from == 0 {
+			from = v.Sequence + 1
+		}
+		var r row
+		r.int(int64(v.Sequence))
+		r.int(int64(v.Generation))
+		r.text(string(v.Kind))
+		r.text(string(v.Live))
+		r.int(int64(from))
+		r.int(v.At)
+		r.blob(v.Bytes)
+		rows = append(rows, r.bytes)
+	}
+	return e.appendShared(ctx, timelineLog, rows)
+}
+
+// appendShared appends rows to a shared table at least once, through its default stream.
+func (e *Engine) appendShared(ctx context.Context, t table, rows [][]byte) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	s := &stream{storage: e.storage, name: e.names.parent(t) + "/streams/_default", descriptor: t.descriptor()}
+	defer s.close()
+	return e.insist(ctx, func() (bool, error) {
+		err := s.append(ctx, -1, rows)
+		return classify(err) == refused, err
+	})
+}
+
+// loadKnown reads journals and timeline.
+func (e *Engine) loadKnown(ctx context.Context) error {
+	e.known.learning.Lock()
+	defer e.known.learning.Unlock()
+	var now plan.Known
+	err := e.each(ctx, "SELECT id, first, highest FROM "+e.names.in(shared, "journals")+" ORDER BY first", func(r []any) error {
+		now.Journals = append(now.Journals, warehouse.Journal{ID: r[0].(string), First: uint64(r[1].(int64)), Highest: uint64(r[2].(int64))})
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("journals: %w", err)
+	}
+	// Not the view: two different records at one place must be seen.
+	err = e.each(ctx, "SELECT DISTINCT sequence, record FROM "+e.names.table(timelineLog)+" ORDER BY sequence", func(r []any) error {
+		record, err := event.DecodeRecord(uint64(r[0].(int64)), []byte(r[1].(string)))
+		if err != nil {
+			return err
+		}
+		now.Timeline, err = now.Timeline.Append(record)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("timeline: %w", err)
+	}
+	e.known.merge(now)
+	return nil
+}
