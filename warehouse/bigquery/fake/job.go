@@ -291,7 +291,7 @@ func field(name, kind string) (*bq.TableFieldSchema, error) {
 		f.Type = "TIMESTAMP"
 	case kind == "DATE", kind == "TIME":
 		f.Type = kind
-	case kind == "HUGEINT", kind == "UBIGINT", kind == "UHUGEINT", strings.HasPrefix(kind, "DECIMAL"):
+	case kind == "HUGEINT", kind == "BIGNUM", kind == "UBIGINT", kind == "UHUGEINT", strings.HasPrefix(kind, "DECIMAL"):
 		f.Type = "BIGNUMERIC"
 	default:
 		return nil, fmt.Errorf("the fake has no word for DuckDB's type %s of column %s", kind, name)

@@ -1,0 +1,263 @@
+package bigquery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
+	"github.com/sparrowhq/sparrow/warehouse/bigquery/fake"
+)
+
+// traffic is a journal of frames, of which batches of every stage are cut.
+type traffic struct {
+	control *event.ControlEntry
+	frames  int // from 2 on
+}
+
+func newTraffic(t *testing.T, frames int) *traffic {
+	t.Helper()
+	data, err := event.Control{Format: event.ControlFormat, Generation: 1, Kind: event.Initial, Live: event.Green, At: 1_700_000_000_000_000}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &traffic{control: &event.ControlEntry{Sequence: 1, Record: data}, frames: frames}
+}
+
+func (j *traffic) end() event.Cursor { return event.Cursor{Frame: uint64(2 + j.frames)} }
+
+// items is how many events the requests of a frame hold.
+func (j *traffic) items(frame uint64) []int { return []int{1 + int(frame%3), 1} }
+
+// batch is what a stage has of [from, to).
+func (j *traffic) batch(stack event.Stack, stage warehouse.Stage, from, to event.Cursor) *warehouse.Batch {
+	b := &warehouse.Batch{Stack: stack, Stage: stage, Journal: "journal", From: from, To: to, Controls: []*event.ControlEntry{j.control}}
+	if stage != stage.Base() {
+		for n := from.Frame; n < to.Frame; n++ {
+			o := j.outcome(event.Position{Frame: 2 + n%uint64(j.frames)}, stack)
+			o.Outcome, o.Revision = "delivered", uint32(1+n)
+			b.Outcomes = append(b.Outcomes, o)
+		}
+		return b
+	}
+	for frame := max(2, from.Frame); frame < j.end().Frame; frame++ {
+		for request, items := range j.items(frame) {
+			at := event.Cursor{Frame: frame, Request: uint32(request)}
+			if at.Compare(from) < 0 || at.Compare(to) >= 0 {
+				continue
+			}
+			for item := range items {
+				p := event.Position{Frame: frame, Request: uint32(request), Item: uint32(item)}
+				if stage == warehouse.Raw {
+					b.Rows = append(b.Rows, j.row(p, items))
+				} else {
+					b.Outcomes = append(b.Outcomes, j.outcome(p, stack))
+				}
+			}
+		}
+	}
+	return b
+}
+
+func (j *traffic) row(p event.Position, items int) warehouse.Row {
+	id := uuid.UUID{6: 0x70, 8: 0x80, 13: byte(p.Frame >> 8), 14: byte(p.Frame), 15: byte(p.Request)}
+	return warehouse.Row{Position: p, EventID: event.ID(id, p.Item, items > 1), Timestamp: time.Now().UnixMicro(), Event: "click", Data: []byte(`{}`), ItemsInRequest: uint32(items), Build: "b", Context: []byte("{}")}
+}
+
+func (j *traffic) outcome(p event.Position, stack event.Stack) warehouse.Outcome {
+	return warehouse.Outcome{Position: p, Timestamp: time.Now().UnixMicro(), Build: "b", Event: "click", Sink: "staging", Outcome: "dead", Digest: p.Frame * 0x9e3779b97f4a7c15}
+}
+
+// lane is one stage of one stack, and how far it was told that it is.
+type lane struct {
+	stack event.Stack
+	stage warehouse.Stage
+	end   event.Cursor
+	acked event.Cursor
+}
+
+func (j *traffic) lanes() []*lane {
+	var all []*lane
+	for _, stack := range event.Stacks() {
+		all = append(all, &lane{stack: stack, stage: warehouse.Raw, end: j.end()}, &lane{stack: stack, stage: "trace", end: j.end()}, &lane{stack: stack, stage: warehouse.Stage("ga4").Late(), end: event.Cursor{Frame: 5}})
+	}
+	return all
+}
+
+// step has a lane append something from where it should go on.
+func (j *traffic) step(t *testing.T, e *Engine, r *rand.Rand, l *lane) {
+	t.Helper()
+	at, err := e.Cursor(t.Context(), l.stack, 0, l.stage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at.Compare(l.acked) < 0 {
+		t.Fatalf("the cursor of %s, %s stands at %v, but %v was acknowledged", l.stack, l.stage, at, l.acked)
+	}
+	if at == l.end || l.stage != l.stage.Base() && at.Frame == 0 && len(e.known.get().Journals) == 0 {
+		return
+	}
+	from := at
+	if back := uint64(r.IntN(3)); l.stage == l.stage.Base() && from.Frame > back { // what is in is sent again, too
+		from = event.Cursor{Frame: from.Frame - back}
+	}
+	to := event.Cursor{Frame: min(at.Frame+1+uint64(r.IntN(5)), l.end.Frame)}
+	if l.stage == l.stage.Base() && to != l.end && r.IntN(2) == 0 {
+		to.Request = uint32(r.IntN(2))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	got, err := e.Append(ctx, j.batch(l.stack, l.stage, from, to))
+	var gap *warehouse.GapError
+	switch {
+	case err == nil && got.Compare(to) < 0:
+		t.Fatalf("%s, %s: answered with the cursor at %v after a batch up to %v", l.stack, l.stage, got, to)
+	case err == nil:
+		l.acked = to
+	case errors.As(err, &gap):
+		t.Fatalf("%s, %s: %v", l.stack, l.stage, err)
+	}
+}
+
+// verify compares what can be read with what there was to store.
+func (j *traffic) verify(t *testing.T, e *Engine) {
+	t.Helper()
+	var want []string
+	for frame := uint64(2); frame < j.end().Frame; frame++ {
+		for request, items := range j.items(frame) {
+			for item := range items {
+				want = append(want, fmt.Sprintf("%d.%d.%d", frame, request, item))
+			}
+		}
+	}
+	for _, view := range []string{"green.raw", "blue.raw", "live.raw", "staging.raw", "green.outcomes WHERE stage = 'trace'", "blue.outcomes WHERE stage = 'trace'"} {
+		var got []string
+		err := e.each(t.Context(), "SELECT frame, request, item FROM "+view+" ORDER BY frame, request, item", func(r []any) error {
+			got = append(got, fmt.Sprintf("%d.%d.%d", r...))
+			return nil
+		})
+		if err != nil {
+			t.Fatalf("%s: %v", view, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", view, diff)
+		}
+	}
+	for _, stack := range event.Stacks() {
+		for log, n := range map[string]int64{"raw_log": int64(len(want)), "outcomes_log": int64(len(want)), "corrections_log": 5} {
+			err := e.each(t.Context(), fmt.Sprintf("SELECT COUNT(cursorStage), COUNT(*) - COUNT(cursorStage), CAST(COALESCE(SUM(cursorRows), 0) AS INT64) FROM %s.%s", stack, log), func(r []any) error {
+				if r[1] != n || r[2] != n {
+					t.Errorf("%s.%s holds %v rows, and marks of %v; want %d", stack, log, r[1], r[2], n)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestAnySingleFault has one thing go wrong again and again, while every stage appends, and the process is stopped now
+// and then in the middle of it and begins anew. Afterwards every event is there once.
+func TestAnySingleFault(t *testing.T) {
+	type faults map[string][]fake.Kind
+	both := []fake.Kind{fake.RequestLost, fake.AnswerLost, fake.Hang, fake.AnswerHangs, fake.Quota, fake.Internal, fake.InternalAfter}
+	all := faults{
+		"AppendRows":          append([]fake.Kind{fake.DeliveredLate, fake.RowsHidden, fake.Stopped, fake.Finalized, fake.StreamGone, fake.TableHidden, fake.SchemaBehind}, both...),
+		"CreateWriteStream":   append([]fake.Kind{fake.TableHidden}, both...),
+		"FinalizeWriteStream": both,
+		"tables.patch":        {fake.RequestLost, fake.AnswerLost, fake.InternalAfter, fake.Conflict},
+		"tables.get":          {fake.RequestLost, fake.Internal},
+		"jobs.insert":         {fake.RequestLost, fake.AnswerLost, fake.Quota},
+		"jobs.query":          {fake.AnswerLost, fake.Internal},
+	}
+	for call, kinds := range all {
+		for _, kind := range kinds {
+			t.Run(call+"/"+string(kind), func(t *testing.T) {
+				t.Parallel()
+				every := 4
+				if call != "AppendRows" && call != "FinalizeWriteStream" {
+					every = 7
+				}
+				anyFault(t, fake.Fault{Call: call, Kind: kind, Every: every, After: 3})
+			})
+		}
+	}
+	if len(all) == 0 {
+		t.Fatal("no faults")
+	}
+}
+
+func anyFault(t *testing.T, f fake.Fault) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	s := start(t, fake.Options{Hidden: 1})
+	o := options(s)
+	o.CallTimeout, o.Patience = 250*time.Millisecond, 3*time.Second
+	j := newTraffic(t, 30)
+	lanes := j.lanes()
+	s.Set(f)
+	hits := 0
+	var e *Engine
+	reopen := func() {
+		for e == nil {
+			var err error
+			if e, err = Open(t.Context(), o); err != nil {
+				t.Logf("open: %v", err)
+				e = nil
+			}
+		}
+	}
+	crash := func(l *lane) { // with an append on its way, or not
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			at, _ := e.Cursor(ctx, l.stack, 0, l.stage)
+			if to := (event.Cursor{Frame: min(at.Frame+2, l.end.Frame)}); l.stage == l.stage.Base() && to.Compare(at) > 0 {
+				e.Append(ctx, j.batch(l.stack, l.stage, at, to))
+			}
+		}()
+		e.Close()
+		cancel()
+		<-done
+		e = nil
+	}
+	for i := 0; i < 400 && slices.ContainsFunc(lanes, func(l *lane) bool { return l.acked != l.end }); i++ {
+		reopen()
+		j.step(t, e, r, lanes[r.IntN(len(lanes))])
+		if r.IntN(40) == 0 {
+			crash(lanes[r.IntN(len(lanes))])
+		}
+	}
+	reopen()
+	hits = s.Hits()
+	s.Set()
+	if hits == 0 {
+		t.Fatal("the fault never struck")
+	}
+	e.Close()
+	e = nil
+	reopen()
+	defer e.Close()
+	for slices.ContainsFunc(lanes, func(l *lane) bool { return l.acked != l.end }) {
+		for _, l := range lanes {
+			j.step(t, e, r, l)
+			if at, _ := e.Cursor(t.Context(), l.stack, 0, l.stage); at == l.end {
+				l.acked = l.end
+			}
+		}
+	}
+	j.verify(t, e)
+	t.Logf("struck %d times", hits)
+}
