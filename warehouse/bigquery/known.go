@@ -144,6 +144,13 @@ func (e *Engine) appendShared(ctx context.Context, t table, rows [][]byte) error
 func (e *Engine) loadKnown(ctx context.Context) error {
 	e.known.learning.Lock()
 	defer e.known.learning.Unlock()
+	return e.insist(ctx, func() (final bool, err error) {
+		err = e.readKnown(ctx)
+		return permanent(err), err
+	})
+}
+
+func (e *Engine) readKnown(ctx context.Context) error {
 	var now plan.Known
 	err := e.each(ctx, "SELECT id, first, highest FROM "+e.names.in(shared, "journals")+" ORDER BY first", func(r []any) error {
 		now.Journals = append(now.Journals, warehouse.Journal{ID: r[0].(string), First: uint64(r[1].(int64)), Highest: uint64(r[2].(int64))})
