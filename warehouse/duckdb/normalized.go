@@ -163,8 +163,7 @@ func normalizedUnion(r role, t event.Timeline, properties map[event.Stack][]ware
 	return fmt.Sprintf("CREATE OR REPLACE VIEW %s.raw_normalized AS %s", r.schema, strings.Join(parts, " UNION ALL "))
 }
 
-// columnTypes are the columns' types. Integers have 128 bits: the largest of DuckDB's types that can be summed and
-// compared exactly; what is beyond is NULL here and whole in raw.
+// columnTypes are the columns' types. Integers have 128 bits, and sums of them too.
 var columnTypes = map[string]string{
 	warehouse.TypeString: "VARCHAR", warehouse.TypeInteger: "HUGEINT", warehouse.TypeNumber: "DOUBLE",
 	warehouse.TypeBoolean: "BOOLEAN", warehouse.TypeTime: "TIMESTAMP", warehouse.TypeJSON: "VARCHAR",
@@ -184,10 +183,10 @@ func extract(keys ...string) string {
 func typed(kind, value string) string {
 	text := fmt.Sprintf("CAST(%s AS VARCHAR)", value)
 	str := fmt.Sprintf("CASE WHEN starts_with(%s, '\"') THEN json_extract_string(%s, '$') END", text, value)
-	integer := fmt.Sprintf("regexp_full_match(%s, '-?[0-9]+')", text)
+	integer := fmt.Sprintf("regexp_full_match(%s, '-?[0-9]{1,%d}')", text, warehouse.IntegerDigits)
 	switch kind {
 	case "id": // a text, or the digits of an integer
-		return fmt.Sprintf("CASE WHEN starts_with(%s, '\"') THEN json_extract_string(%s, '$') WHEN %s THEN %s END", text, value, integer, text)
+		return fmt.Sprintf("CASE WHEN starts_with(%s, '\"') THEN json_extract_string(%s, '$') WHEN regexp_full_match(%s, '-?[0-9]+') THEN %s END", text, value, text, text)
 	case warehouse.TypeString:
 		return str
 	case warehouse.TypeInteger:
@@ -197,7 +196,8 @@ func typed(kind, value string) string {
 	case warehouse.TypeBoolean:
 		return fmt.Sprintf("CASE %s WHEN 'true' THEN true WHEN 'false' THEN false END", text)
 	case warehouse.TypeTime:
-		return fmt.Sprintf(`CASE WHEN regexp_full_match(%s, '"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"') THEN TRY_CAST(json_extract_string(%s, '$') AS TIMESTAMP) END`, text, value)
+		// Through microseconds: a cast to TIMESTAMP would drop the offset.
+		return fmt.Sprintf(`CASE WHEN regexp_full_match(%s, '"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"') THEN make_timestamp(epoch_us(TRY_CAST(json_extract_string(%s, '$') AS TIMESTAMPTZ))) END`, text, value)
 	default:
 		return fmt.Sprintf("CASE WHEN %s <> 'null' THEN %s END", text, text)
 	}
