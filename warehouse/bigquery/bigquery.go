@@ -146,8 +146,11 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := e.loadKnown(ctx); err != nil {
 		return fmt.Errorf("warehouse: %w", err)
 	}
-	known := e.known.get()
-	if err := e.runAll(ctx, e.names.cutViews(known.Timeline)); err != nil {
+	columns, _ := e.known.columns()
+	if err := e.runAll(ctx, e.names.stackViews(columns)); err != nil {
+		return fmt.Errorf("warehouse: views: %w", err)
+	}
+	if err := e.runAll(ctx, e.names.cutViews(e.known.get().Timeline, columns)); err != nil {
 		return fmt.Errorf("warehouse: views: %w", err)
 	}
 	e.opened.Store(true)

@@ -11,10 +11,13 @@ import (
 	"github.com/sparrowhq/sparrow/warehouse/plan"
 )
 
-// known is what all writers share: journals and the timeline. It changes only after it is durable.
+// known is what all writers share: journals, the timeline, and the columns of raw_normalized. It changes only after it is durable.
 type known struct {
 	mu  sync.Mutex
 	now plan.Known // guarded by mu; its slices are never changed in place
+
+	properties properties // guarded by mu; never changed in place
+	revision   int64      // guarded by mu: of the last change of properties
 
 	learning sync.Mutex // held by whoever makes news durable: one after another
 }
@@ -29,6 +32,22 @@ func (k *known) set(now plan.Known) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.now = now
+}
+
+// columns returns the properties, and the revision that they are.
+func (k *known) columns() (properties, int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.properties, k.revision
+}
+
+// normalise takes over properties, unless newer ones are known.
+func (k *known) normalise(all properties, revision int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if revision >= k.revision {
+		k.properties, k.revision = all, revision
+	}
 }
 
 // merge takes over what was read. What is known already stays: a query may not see yet what was written just now.
@@ -85,7 +104,8 @@ func (e *Engine) learn(ctx context.Context, b *warehouse.Batch) error {
 		return fmt.Errorf("control records: %w", err)
 	}
 	if len(news.Records) > 0 {
-		if err := e.runAll(ctx, e.names.cutViews(news.Timeline)); err != nil {
+		columns, _ := e.known.columns()
+		if err := e.runAll(ctx, e.names.cutViews(news.Timeline, columns)); err != nil {
 			return fmt.Errorf("views: %w", err)
 		}
 	}
@@ -171,6 +191,11 @@ func (e *Engine) readKnown(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("timeline: %w", err)
 	}
+	all, revision, err := e.loadNormalized(ctx)
+	if err != nil {
+		return err
+	}
 	e.known.merge(now)
+	e.known.normalise(all, revision)
 	return nil
 }

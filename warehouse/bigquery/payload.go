@@ -133,7 +133,11 @@ func encode(b *warehouse.Batch, i int, days partitions) []byte {
 	if b.Stage == warehouse.Raw {
 		return encodeRow(b.Run, &b.Rows[i], days)
 	}
-	return encodeOutcome(b.Run, b.Stage, &b.Outcomes[i], days)
+	number := int64(-1)
+	if plan.IsLate(b.Stage) {
+		number = int64(plan.Place(b, i).Frame)
+	}
+	return encodeOutcome(b.Run, b.Stage, number, &b.Outcomes[i], days)
 }
 
 // item is the item that a request may be cut before. Corrections have places of their own, and are never cut inside.

@@ -63,7 +63,9 @@ func (r *row) at(micros int64, p partitions) {
 
 // odd writes the column micros of an event's row.
 func (r *row) odd(micros int64, p partitions) {
-	if !p.has(micros) {
+	if p.has(micros) {
+		r.null()
+	} else {
 		r.int(micros)
 	}
 }
@@ -92,8 +94,8 @@ func encodeRow(run uint64, v *warehouse.Row, p partitions) []byte {
 	return r.bytes
 }
 
-// encodeOutcome returns a row of outcomes_log or corrections_log.
-func encodeOutcome(run uint64, stage warehouse.Stage, v *warehouse.Outcome, p partitions) []byte {
+// encodeOutcome returns a row of outcomes_log, or of corrections_log with the correction's number; below 0: none.
+func encodeOutcome(run uint64, stage warehouse.Stage, number int64, v *warehouse.Outcome, p partitions) []byte {
 	r := row{bytes: make([]byte, 0, 128+len(stage)+len(v.Build)+len(v.Event)+len(v.Reason)+len(v.Request)+len(v.Response))}
 	r.int(int64(v.Frame))
 	r.int(int64(v.Position.Request))
@@ -119,6 +121,9 @@ func encodeOutcome(run uint64, stage warehouse.Stage, v *warehouse.Outcome, p pa
 		}
 	}
 	r.odd(v.Timestamp, p)
+	if number >= 0 {
+		r.int(number)
+	}
 	return r.bytes
 }
 
@@ -155,6 +160,7 @@ func (m mark) encode(l log, stream string, end int64) []byte {
 		}
 	}
 	r.null() // micros
+	r.null() // number
 	r.text(string(m.stage))
 	r.text(m.journal)
 	r.int(int64(m.rows))

@@ -29,6 +29,7 @@ type column struct{ name, kind string }
 // retention by day reaches them. Its frame, request and item are the cursor.
 var markColumns = []column{
 	{"micros", "INT64"},         // of an event's row whose time is outside the partitions: the time, in place of timestamp
+	{"number", "INT64"},         // of a correction: its number
 	{"cursorStage", "STRING"},   // of a mark: the stage
 	{"cursorJournal", "STRING"}, // the journal
 	{"cursorRows", "INT64"},     // how many rows of the stage came with it
@@ -98,17 +99,18 @@ func (l log) table(stack event.Stack) table {
 	}
 }
 
-// timelineLog and journalsLog are written at least once, and read without repetitions.
+// timelineLog, journalsLog and normalizedLog are written at least once, and read without repetitions.
 var (
 	timelineLog = table{dataset: shared, name: "timeline_log", columns: []column{
 		{"sequence", "INT64"}, {"generation", "INT64"}, {"kind", "STRING"}, {"live", "STRING"}, {"from", "INT64"}, {"at", "TIMESTAMP"}, {"record", "STRING"},
 	}}
-	journalsLog = table{dataset: shared, name: "journals_log", columns: []column{{"id", "STRING"}, {"first", "INT64"}}}
+	normalizedLog = table{dataset: shared, name: "normalized_log", columns: []column{{"stack", "STRING"}, {"revision", "INT64"}, {"properties", "STRING"}}}
+	journalsLog   = table{dataset: shared, name: "journals_log", columns: []column{{"id", "STRING"}, {"first", "INT64"}}}
 )
 
 // tables lists everything that we write.
 func tables() []table {
-	all := []table{timelineLog, journalsLog}
+	all := []table{timelineLog, journalsLog, normalizedLog}
 	for _, stack := range event.Stacks() {
 		for _, l := range logs {
 			all = append(all, l.table(stack))

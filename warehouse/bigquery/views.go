@@ -2,6 +2,7 @@ package bigquery
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sparrowhq/sparrow/event"
@@ -18,10 +19,11 @@ func list(prefix string, columns []column) string {
 
 // events selects the events' rows of a log: those with a day, and the few whose time is in no partition. Both halves
 // name their partitions by the table's own column, so that BigQuery reads no others.
-func (n names) events(l log, stack event.Stack) string {
+func (n names) events(l log, stack event.Stack, more ...column) string {
 	from := n.in(string(stack), string(l))
-	odd := strings.Replace(list("", l.columns()), quote("timestamp"), "TIMESTAMP_MICROS(micros) AS `timestamp`", 1)
-	return "SELECT " + list("", l.columns()) + "\nFROM " + from + "\nWHERE `timestamp` IS NOT NULL\nUNION ALL\n" +
+	columns := slices.Concat(l.columns(), more)
+	odd := strings.Replace(list("", columns), quote("timestamp"), "TIMESTAMP_MICROS(micros) AS `timestamp`", 1)
+	return "SELECT " + list("", columns) + "\nFROM " + from + "\nWHERE `timestamp` IS NOT NULL\nUNION ALL\n" +
 		"SELECT " + odd + "\nFROM " + from + "\nWHERE `timestamp` IS NULL AND micros IS NOT NULL"
 }
 
@@ -73,24 +75,43 @@ func (n names) outcomes(stack event.Stack) string {
 	for _, c := range strings.Split(key, ", ") {
 		same = append(same, "c."+c+" = o."+c)
 	}
-	return "WITH corrections AS (\n" + n.events(correctionsLog, stack) + "\n)\n" +
+	return "WITH corrections AS (\n" + n.events(correctionsLog, stack, column{"number", ""}) + "\n)\n" +
 		"SELECT " + list("o.", outcomeColumns) + "\nFROM (\n" + n.events(outcomesLog, stack) + "\n) AS o\n" +
 		"WHERE NOT EXISTS (SELECT 1 FROM corrections AS c WHERE " + strings.Join(same, " AND ") + ")\n" +
 		"UNION ALL\nSELECT " + list("", outcomeColumns) + "\nFROM corrections\n" +
-		"WHERE TRUE\nQUALIFY ROW_NUMBER() OVER (PARTITION BY " + key + " ORDER BY revision DESC) = 1"
+		"WHERE TRUE\nQUALIFY ROW_NUMBER() OVER (PARTITION BY " + key + " ORDER BY revision DESC, number DESC) = 1"
 }
 
-// cutViews cuts both stacks' views into live and staging: the frame ranges are the timeline's, as literals, so that
-// BigQuery skips what lies outside by the bounds of its clustered blocks.
-func (n names) cutViews(t event.Timeline) []string {
-	var out []string
-	for _, v := range []struct {
-		dataset string
-		role    func(event.Stack) event.Stack // the stack whose live frames the view takes from a stack's rows
-	}{
-		{"live", func(s event.Stack) event.Stack { return s }},
-		{"staging", event.Stack.Other},
-	} {
+// role is a dataset of views that shows, of each frame, the stack that has a certain role for it.
+type role struct {
+	dataset string
+	other   bool // the stack that is not live
+}
+
+var roles = []role{{"live", false}, {"staging", true}}
+
+// spans are the frames for which stack has the role.
+func (r role) spans(t event.Timeline, stack event.Stack) []event.Span {
+	if r.other {
+		stack = stack.Other()
+	}
+	return t.Spans(stack)
+}
+
+// now is the stack that has the role for frames still to come; empty before the first control record.
+func (r role) now(t event.Timeline) event.Stack {
+	if live := t.Live(); live == "" || !r.other {
+		return live
+	}
+	return t.Live().Other()
+}
+
+// cutViews are those that depend on the timeline or on the columns of raw_normalized: live and staging cut both stacks'
+// views by frame ranges, the timeline's as literals, so that BigQuery skips what lies outside by the bounds of its
+// clustered blocks. Those of the stacks come first, since the others read them.
+func (n names) cutViews(t event.Timeline, all properties) []string {
+	out := n.stackViews(all)
+	for _, r := range roles {
 		for _, of := range []struct {
 			name    string
 			columns []column
@@ -98,10 +119,20 @@ func (n names) cutViews(t event.Timeline) []string {
 			var parts []string
 			for _, stack := range event.Stacks() {
 				parts = append(parts, fmt.Sprintf("SELECT %s, '%s' AS stack\nFROM %s\nWHERE run = 0 AND %s",
-					list("", of.columns), stack, n.in(string(stack), of.name), within(t.Spans(v.role(stack)))))
+					list("", of.columns), stack, n.in(string(stack), of.name), within(r.spans(t, stack))))
 			}
-			out = append(out, "CREATE OR REPLACE VIEW "+n.in(v.dataset, of.name)+" AS\n"+strings.Join(parts, "\nUNION ALL\n"))
+			out = append(out, "CREATE OR REPLACE VIEW "+n.in(r.dataset, of.name)+" AS\n"+strings.Join(parts, "\nUNION ALL\n"))
 		}
+		out = append(out, n.normalizedUnion(r, t, all))
+	}
+	return out
+}
+
+// stackViews are the stacks' own raw_normalized.
+func (n names) stackViews(all properties) []string {
+	var out []string
+	for _, stack := range event.Stacks() {
+		out = append(out, n.normalizedView(stack, all[stack]))
 	}
 	return out
 }

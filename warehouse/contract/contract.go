@@ -42,6 +42,20 @@ func RunIn(t *testing.T, d Dialect, open func(t *testing.T) warehouse.Warehouse)
 		{"ForeignControlRecordIsRefused", foreignControl},
 		{"EachEventOnceInLiveAndOnceInStaging", viewsProperty},
 		{"ViewsShowRunZero", viewsRunZero},
+
+		{"OutcomesComeBackExactly", outcomesComeBack},
+		{"OutcomesFollowTheirStagesCursor", outcomesOverlap},
+		{"BadOutcomesAreRefusedWhole", badOutcomes},
+		{"CorrectionsShowTheLatest", corrections},
+		{"OutcomesInLiveAndStaging", outcomeViews},
+		{"OutcomesAndJournals", outcomeJournals},
+		{"ManyOutcomes", manyOutcomes},
+		{"ConcurrentStages", concurrentStages},
+
+		{"NormalisedHasFixedColumnsAtFirst", fixedOnly},
+		{"NormalisedTypes", typedColumns},
+		{"NormalisedNamesAreOnlyNames", oddNames},
+		{"NormalisedFollowsTheRoles", leadingColumns},
 	}, d.queries...) {
 		t.Run(c.name, func(t *testing.T) {
 			w := d.speak(open(t))

@@ -36,12 +36,12 @@ var DuckDB = Dialect{queries: []test{
 	{"ManyQueriesAtOnce", manyQueries},
 }}
 
-// quoted is a name in quotes, as the suite writes it. It writes no text in double quotes.
-var quoted = regexp.MustCompile(`"([A-Za-z_]+)"`)
+// inQuotes is a name in quotes, as the suite writes it. It writes no text in double quotes.
+var inQuotes = regexp.MustCompile(`"([A-Za-z_][A-Za-z0-9_]*)"`)
 
 // GoogleSQL is the dialect of BigQuery.
 var GoogleSQL = Dialect{
-	rewrite:  func(sql string) string { return quoted.ReplaceAllString(sql, "`$1`") },
+	rewrite:  func(sql string) string { return inQuotes.ReplaceAllString(sql, "`$1`") },
 	lastTime: 253402300799_999999,
 	queries: []test{
 		{"TypesOfValues", googleTypes},

@@ -121,15 +121,15 @@ func literal(s string) (text string, n int, err error) {
 	return "", 0, fmt.Errorf("Syntax error: Unclosed string literal")
 }
 
-// types are GoogleSQL's, in DuckDB's words.
+// types are GoogleSQL's, in DuckDB's words. A NUMERIC is an integer here, which is all we use it for.
 var types = map[string]string{
-	"INT64": "BIGINT", "FLOAT64": "DOUBLE", "STRING": "VARCHAR", "BYTES": "BLOB", "BOOL": "BOOLEAN", "BIGNUMERIC": "DECIMAL(38,0)", "NUMERIC": "DECIMAL(38,9)", "DATETIME": "TIMESTAMP",
+	"INT64": "BIGINT", "FLOAT64": "DOUBLE", "STRING": "VARCHAR", "BYTES": "BLOB", "BOOL": "BOOLEAN", "BIGNUMERIC": "DECIMAL(38,0)", "NUMERIC": "HUGEINT", "DATETIME": "TIMESTAMP",
 }
 
 // functions are called otherwise in DuckDB. Those that are not the same under another name are macros, below.
 var functions = map[string]string{
 	"TIMESTAMP_MICROS": "make_timestamp", "UNIX_MICROS": "epoch_us", "SAFE_CAST": "TRY_CAST", "BYTE_LENGTH": "octets", "GENERATE_ARRAY": "generate_series",
-	"FARM_FINGERPRINT": "fingerprint", "TO_JSON_STRING": "json_text", "JSON_VALUE": "json_scalar", "SUBSTR": "substr", "ERROR": "error", "DIV": "quotient",
+	"FARM_FINGERPRINT": "fingerprint", "TO_JSON_STRING": "json_text", "JSON_VALUE": "json_extract_string", "JSON_QUERY": "json_at", "REGEXP_CONTAINS": "regexp_matches", "IS_INF": "isinf", "IS_NAN": "isnan", "SUBSTR": "substr", "ERROR": "error", "DIV": "quotient",
 	"CODE_POINTS_TO_STRING": "code_points", "SHA256": "sha256_bytes", "JSON_TYPE": "json_kind", "SAFE_CONVERT_BYTES_TO_STRING": "bytes_text",
 }
 
@@ -139,6 +139,8 @@ var macros = []string{
 	"quotient(a, b) AS a // b",
 	"fingerprint(x) AS CAST(CAST(hash(x) AS HUGEINT) - 9223372036854775808 AS BIGINT)",
 	"json_text(x) AS CAST(to_json(x) AS VARCHAR)",
+	"json_at(x, p) AS nullif(CAST(TRY(json_extract(x, p)) AS VARCHAR), 'null')",
+	"safe_timestamp(x) AS make_timestamp(epoch_us(TRY_CAST(x AS TIMESTAMPTZ)))",
 	"code_points(l) AS array_to_string(list_transform(l, lambda c: chr(CAST(c AS INTEGER))), '')",
 }
 
@@ -265,7 +267,14 @@ func write(all []token) string {
 			upper := strings.ToUpper(t.text)
 			call := next(1).is("(")
 			switch {
+			case upper == "SAFE" && next(1).is(".") && next(2).is("TIMESTAMP"):
+				b.WriteString("safe_timestamp ")
+				i += 2
+				continue
 			case call && functions[upper] != "":
+				if upper == "JSON_QUERY" {
+					all = pointer(all, i+1)
+				}
 				b.WriteString(functions[upper])
 			case call && upper == "EXCEPT" && i > 0 && all[i-1].is("*"):
 				b.WriteString("EXCLUDE")
@@ -294,6 +303,38 @@ func write(all []token) string {
 		}
 	}
 	return b.String()
+}
+
+// pointer makes a JSON pointer of the path that a call of JSON_QUERY names.
+func pointer(all []token, open int) []token {
+	for i := open; i < len(all) && !all[i].is(")"); i++ {
+		if all[i].kind != 's' {
+			continue
+		}
+		var b strings.Builder
+		for rest := strings.TrimPrefix(all[i].text, "$"); strings.HasPrefix(rest, `."`); {
+			rest = rest[2:]
+			b.WriteByte('/')
+			for len(rest) > 0 && rest[0] != '"' {
+				if rest[0] == '\\' && len(rest) > 1 {
+					rest = rest[1:]
+				}
+				switch rest[0] {
+				case '~':
+					b.WriteString("~0")
+				case '/':
+					b.WriteString("~1")
+				default:
+					b.WriteByte(rest[0])
+				}
+				rest = rest[1:]
+			}
+			rest = strings.TrimPrefix(rest, `"`)
+		}
+		all = append([]token{}, all...)
+		all[i].text = b.String()
+	}
+	return all
 }
 
 // unnested returns where the argument of UNNEST ends, and its alias.
