@@ -139,10 +139,16 @@ var macros = []string{
 	"quotient(a, b) AS a // b",
 	"fingerprint(x) AS CAST(CAST(hash(x) AS HUGEINT) - 9223372036854775808 AS BIGINT)",
 	"json_text(x) AS CAST(to_json(x) AS VARCHAR)",
-	"json_at(x, p) AS nullif(CAST(TRY(json_extract(x, p)) AS VARCHAR), 'null')",
+	// A lone half of a surrogate pair is read as U+FFFD, where DuckDB refuses the document.
+	`mended(x) AS CASE WHEN contains(x, '\u') AND NOT json_valid(x) THEN ` +
+		`replace(regexp_replace(regexp_replace(x, '(` + pair + `)|\\u[dD][89a-fA-F][0-9a-fA-F]{2}', '\1' || chr(1), 'g'), '(` + pair + `)' || chr(1), '\1', 'g'), chr(1), '\ufffd') ELSE x END`,
+	"json_at(x, p) AS nullif(CAST(TRY(json_extract(mended(x), p)) AS VARCHAR), 'null')",
 	"safe_timestamp(x) AS make_timestamp(epoch_us(TRY_CAST(x AS TIMESTAMPTZ)))",
 	"code_points(l) AS array_to_string(list_transform(l, lambda c: chr(CAST(c AS INTEGER))), '')",
 }
+
+// pair matches an escaped backslash, or a whole surrogate pair.
+const pair = `\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}`
 
 // statement is a statement in DuckDB's words, with what is known about it.
 type statement struct {
