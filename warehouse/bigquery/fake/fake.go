@@ -62,14 +62,8 @@ func Start(o Options) (*Server, error) {
 	if s.db, err = sql.Open("duckdb", "?threads=2&autoinstall_known_extensions=false&autoload_known_extensions=false"); err != nil {
 		return nil, err
 	}
-	setup := []string{fmt.Sprintf("ATTACH ':memory:' AS %q", o.Project)}
-	for _, m := range macros {
-		setup = append(setup, fmt.Sprintf("CREATE MACRO %q.main.%s", o.Project, m))
-	}
-	for _, q := range append(setup, "SET GLOBAL enable_external_access = false") {
-		if _, err := s.db.Exec(q); err != nil {
-			return nil, errors.Join(fmt.Errorf("%s: %w", q, err), s.db.Close())
-		}
+	if err := s.prepare(); err != nil {
+		return nil, errors.Join(err, s.db.Close())
 	}
 	if s.listen, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return nil, errors.Join(err, s.db.Close())
@@ -79,6 +73,25 @@ func Start(o Options) (*Server, error) {
 	go s.grpc.Serve(s.listen) // ended by Stop
 	s.http = httptest.NewServer(http.HandlerFunc(s.serve))
 	return s, nil
+}
+
+// prepare makes the project and the functions that DuckDB has not.
+func (s *Server) prepare() error {
+	conn, err := s.db.Conn(context.Background())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	setup := []string{fmt.Sprintf("ATTACH ':memory:' AS %q", s.o.Project), fmt.Sprintf("USE %q", s.o.Project)}
+	for _, m := range macros {
+		setup = append(setup, "CREATE MACRO "+m)
+	}
+	for _, q := range append(setup, "SET GLOBAL enable_external_access = false") {
+		if _, err := conn.ExecContext(context.Background(), q); err != nil {
+			return fmt.Errorf("%s: %w", q, err)
+		}
+	}
+	return nil
 }
 
 // REST is the URL of the REST API.
