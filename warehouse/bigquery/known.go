@@ -28,10 +28,12 @@ func (k *known) get() plan.Known {
 	return k.now
 }
 
-func (k *known) set(now plan.Known) {
+// learned takes over what is durable now.
+func (k *known) learned(n plan.News) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.now = now
+	k.now.Journals = slices.Concat(k.now.Journals, n.Opens)
+	k.now.Timeline = n.Timeline
 }
 
 // columns returns the properties, and the revision that they are.
@@ -85,35 +87,33 @@ func (k *known) moved(m mark) {
 
 // learn makes durable what a batch brings of journals and control records, and has the views follow. What a crash leaves
 // half done is done again: repetitions of rows do not show, and views are made anew at Open.
-func (e *Engine) learn(ctx context.Context, b *warehouse.Batch) error {
+// news reports, beside an error, whether there was anything to make durable: otherwise the batch is at fault.
+func (e *Engine) learn(ctx context.Context, b *warehouse.Batch) (news bool, err error) {
 	now := e.known.get()
-	news, err := now.Admit(b)
-	if err != nil || !news.Any() {
-		return err
+	if n, err := now.Admit(b); err != nil || !n.Any() {
+		return false, err
 	}
 	e.known.learning.Lock()
 	defer e.known.learning.Unlock()
 	now = e.known.get() // the other stack may have brought the same meanwhile
-	if news, err = now.Admit(b); err != nil || !news.Any() {
-		return err
+	n, err := now.Admit(b)
+	if err != nil || !n.Any() {
+		return false, err
 	}
-	if err := e.addJournals(ctx, news.Opens); err != nil {
-		return fmt.Errorf("journal %s: %w", b.Journal, err)
+	if err := e.addJournals(ctx, n.Opens); err != nil {
+		return true, fmt.Errorf("journal %s: %w", b.Journal, err)
 	}
-	if err := e.addRecords(ctx, news.Records); err != nil {
-		return fmt.Errorf("control records: %w", err)
+	if err := e.addRecords(ctx, n.Records); err != nil {
+		return true, fmt.Errorf("control records: %w", err)
 	}
-	if len(news.Records) > 0 {
+	if len(n.Records) > 0 {
 		columns, _ := e.known.columns()
-		if err := e.runAll(ctx, e.names.cutViews(news.Timeline, columns)); err != nil {
-			return fmt.Errorf("views: %w", err)
+		if err := e.runAll(ctx, e.names.cutViews(n.Timeline, columns)); err != nil {
+			return true, fmt.Errorf("views: %w", err)
 		}
 	}
-	now = e.known.get()
-	now.Journals = slices.Concat(now.Journals, news.Opens)
-	now.Timeline = news.Timeline
-	e.known.set(now)
-	return nil
+	e.known.learned(n)
+	return true, nil
 }
 
 func (e *Engine) addJournals(ctx context.Context, journals []warehouse.Journal) error {

@@ -13,9 +13,16 @@ import (
 	"google.golang.org/api/iterator"
 )
 
+// bound gives a REST call of ours an end: the client library tries again for as long as it is let.
+func (e *Engine) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, 2*e.o.CallTimeout)
+}
+
 // run runs a statement of ours that answers nothing, such as one that makes a table.
 func (e *Engine) run(ctx context.Context, sql string) error {
 	return e.insist(ctx, func() (final bool, err error) {
+		ctx, cancel := e.bound(ctx)
+		defer cancel()
 		q := e.rest.Query(sql)
 		q.Location = e.o.Location
 		job, err := q.Run(ctx)
@@ -51,6 +58,8 @@ func (e *Engine) runAll(ctx context.Context, statements []string) error {
 
 // each runs a query of ours and calls fn with each row.
 func (e *Engine) each(ctx context.Context, sql string, fn func(row []any) error, args ...any) error {
+	ctx, cancel := e.bound(ctx)
+	defer cancel()
 	q := e.rest.Query(sql)
 	q.Location, q.DefaultDatasetID, q.DisableQueryCache = e.o.Location, e.names.dataset(shared), true
 	for _, a := range args {
@@ -108,7 +117,9 @@ func absent(err error) bool {
 
 // ensure makes sure that a table is there and has our columns, of our types.
 func (e *Engine) ensure(ctx context.Context, t table) error {
-	m, err := e.rest.DatasetInProject(e.names.project, e.names.dataset(t.dataset)).Table(t.name).Metadata(ctx)
+	bounded, cancel := e.bound(ctx)
+	defer cancel()
+	m, err := e.rest.DatasetInProject(e.names.project, e.names.dataset(t.dataset)).Table(t.name).Metadata(bounded)
 	if err != nil {
 		return err
 	}

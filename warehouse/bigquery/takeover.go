@@ -93,7 +93,9 @@ func (w *writer) takeOver(ctx context.Context) error {
 	}
 	if len(now.before) > 0 {
 		// They need not be named any more. If this fails, they are finalised once more next time.
-		_, _ = w.meta().Update(ctx, bq.TableMetadataToUpdate{Description: describe(description{writer: ours})}, etag)
+		bounded, cancel := w.e.bound(ctx)
+		_, _ = w.meta().Update(bounded, bq.TableMetadataToUpdate{Description: describe(description{writer: ours})}, etag)
+		cancel()
 	}
 	w.stream = &stream{storage: w.e.storage, name: ours, descriptor: w.table.descriptor()}
 	w.offset = 0
@@ -110,6 +112,8 @@ func (w *writer) meta() *bq.Table {
 
 // claim writes our stream's name into the table's description, and returns what it says then.
 func (w *writer) claim(ctx context.Context, ours string) (now description, etag string, err error) {
+	ctx, cancel := w.e.bound(ctx)
+	defer cancel()
 	m, err := w.meta().Metadata(ctx)
 	if err != nil {
 		return now, "", err

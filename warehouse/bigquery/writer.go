@@ -111,6 +111,7 @@ func (w *writer) step(work []*pending) (left []*pending) {
 	}
 	ctx := w.e.running
 	if err := w.takeOver(ctx); err != nil {
+		w.report("table not taken over", err, 0)
 		fail(work, err)
 		return nil
 	}
@@ -154,7 +155,10 @@ func (w *writer) pack(ctx context.Context, load *payload, p *pending, full map[p
 	if have := load.at(k, w.cursors); p.batch.From.Compare(have.Cursor) > 0 {
 		return false, &warehouse.GapError{Have: have.Cursor, From: p.batch.From}
 	}
-	if err := w.e.learn(ctx, p.batch); err != nil {
+	if news, err := w.e.learn(ctx, p.batch); err != nil {
+		if news {
+			w.report("journal or timeline not kept", err, 0)
+		}
 		return false, err
 	}
 	isFull, err = load.add(p, p.batch, w.cursors, w.e.o.AppendBytes, days)
@@ -194,9 +198,14 @@ func (w *writer) send(ctx context.Context, load *payload) error {
 		w.drop()
 	}
 	err = fmt.Errorf("warehouse: %d rows to %s: %w", len(load.rows), w.e.names.table(w.table), brief(err))
-	w.e.metrics.failures.Inc()
-	w.e.o.Telemetry.Failure("append failed", err, slog.String("stack", string(w.stack)), slog.Int("rows", len(load.rows)))
+	w.report("append failed", err, len(load.rows))
 	return err
+}
+
+// report says what failed, to whoever watches the process; the callers are told too.
+func (w *writer) report(what string, err error, rows int) {
+	w.e.metrics.failures.Inc()
+	w.e.o.Telemetry.Failure(what, err, slog.String("stack", string(w.stack)), slog.Int("rows", rows))
 }
 
 func (w *writer) moved(load *payload) {
