@@ -124,7 +124,7 @@ func (e *Engine) dial(ctx context.Context, base http.RoundTripper, shown *tokens
 // start makes and reads everything.
 func (e *Engine) start(ctx context.Context) error {
 	e.metrics = newMetrics(e.o.Telemetry.Registry)
-	if err := e.prepare(ctx); err != nil {
+	if _, err := e.prepare(ctx); err != nil {
 		return fmt.Errorf("warehouse: BigQuery: %w", err)
 	}
 	g, grouped := errgroup.WithContext(ctx)
@@ -139,19 +139,9 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	// cursors and journals are views, and a crash may have left those of the timeline behind it.
-	if err := e.runAll(ctx, e.names.fixedViews()); err != nil {
-		return fmt.Errorf("warehouse: views: %w", err)
-	}
-	if err := e.loadKnown(ctx); err != nil {
-		return fmt.Errorf("warehouse: %w", err)
-	}
-	columns, _ := e.known.columns()
-	if err := e.runAll(ctx, e.names.stackViews(columns)); err != nil {
-		return fmt.Errorf("warehouse: views: %w", err)
-	}
-	if err := e.runAll(ctx, e.names.cutViews(e.known.get().Timeline, columns)); err != nil {
-		return fmt.Errorf("warehouse: views: %w", err)
+	// A crash may have left the views behind the timeline.
+	if err := e.makeViews(ctx); err != nil {
+		return err
 	}
 	e.opened.Store(true)
 	return nil

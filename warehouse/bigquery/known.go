@@ -154,10 +154,14 @@ func (e *Engine) appendShared(ctx context.Context, t table, rows [][]byte) error
 	}
 	s := &stream{storage: e.storage, name: e.names.parent(t) + "/streams/_default", descriptor: t.descriptor()}
 	defer s.close()
-	return e.insist(ctx, func() (bool, error) {
+	err := e.insist(ctx, func() (bool, error) {
 		err := s.append(ctx, -1, rows)
 		return classify(err) == refused, err
 	})
+	if err != nil {
+		return brief(err)
+	}
+	return nil
 }
 
 // loadKnown reads journals and timeline.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	bq "cloud.google.com/go/bigquery"
@@ -153,15 +154,16 @@ func legacy(kind string) string {
 	return kind
 }
 
-// prepare makes whatever is not there yet.
-func (e *Engine) prepare(ctx context.Context) error {
-	g, ctx2 := errgroup.WithContext(ctx)
+// prepare makes whatever is not there yet, and reports whether that was anything.
+func (e *Engine) prepare(ctx context.Context) (made bool, err error) {
+	all := tables()
+	lacking := make([]bool, len(all))
+	g, grouped := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
-	var lacking = make([]bool, len(tables()))
-	for i, t := range tables() {
+	for i, t := range all {
 		g.Go(func() error {
-			return e.insist(ctx2, func() (bool, error) {
-				err := e.ensure(ctx2, t)
+			return e.insist(grouped, func() (bool, error) {
+				err := e.ensure(grouped, t)
 				if absent(err) {
 					lacking[i] = true
 					return false, nil
@@ -170,24 +172,14 @@ func (e *Engine) prepare(ctx context.Context) error {
 			})
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return err
+	if err := g.Wait(); err != nil || !slices.Contains(lacking, true) {
+		return false, err
 	}
-	for _, l := range lacking {
-		if l {
-			return e.make(ctx)
-		}
-	}
-	return nil
-}
-
-// make runs every statement that makes something.
-func (e *Engine) make(ctx context.Context) error {
 	for _, sql := range e.names.create(e.o.Location) {
 		if err := e.run(ctx, sql); err != nil {
 			line, _, _ := strings.Cut(sql, "\n")
-			return fmt.Errorf("%s: %w", line, err)
+			return false, fmt.Errorf("%s: %w", line, err)
 		}
 	}
-	return nil
+	return true, nil
 }

@@ -246,7 +246,7 @@ func (st *statement) define(all []token) []token {
 				}
 			}
 			return all[:i]
-		case t.kind == 'n' && i+1 < len(all) && all[i+1].kind == 'w' && (depth == 1 || d.add):
+		case t.kind == 'n' && i+1 < len(all) && all[i+1].kind == 'w' && (d.add && all[i-1].is("EXISTS") || !d.add && depth == 1):
 			d.columns = append(d.columns, column{t.text, strings.ToUpper(all[i+1].text)})
 		}
 	}
