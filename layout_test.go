@@ -32,6 +32,17 @@ var allowed = map[string]map[string]string{
 		"telemetry": "metrics",
 		"service":   "",
 	},
+	"warehouse/plan": {
+		"event":     "positions and the timeline",
+		"warehouse": "batches are what it judges; it is pure, so that every engine decides the same",
+	},
+	"warehouse/bigquery": {
+		"event":          "positions and the timeline's spans",
+		"warehouse":      "it is an engine",
+		"warehouse/plan": "what a batch may do",
+		"telemetry":      "metrics",
+	},
+	"warehouse/bigquery/fake": {},
 	"warehouse/served": {
 		"event":     "batches carry positions",
 		"warehouse": "it serves an engine and is one",

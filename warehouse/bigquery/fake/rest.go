@@ -88,6 +88,8 @@ func (s *Server) route(method string, path []string) (string, handler) {
 		return "jobs.query", s.query
 	case "GET queries 4":
 		return "jobs.getQueryResults", s.results
+	case "DELETE datasets 4":
+		return "datasets.delete", s.deleteDataset
 	case "GET datasets 6":
 		return "tables.get", s.getTable
 	case "PATCH datasets 6":
@@ -272,6 +274,20 @@ func (s *Server) answer(r *http.Request, j *job, first int) (any, *problem) {
 		out.PageToken = strconv.Itoa(last)
 	}
 	return out, nil
+}
+
+func (s *Server) deleteDataset(r *http.Request, path []string, _ []byte) (any, *problem) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, t := range s.tables {
+		if t.dataset == path[3] {
+			delete(s.tables, name)
+		}
+	}
+	if _, err := s.db.ExecContext(r.Context(), fmt.Sprintf("DROP SCHEMA %q.%q CASCADE", s.o.Project, path[3])); err != nil {
+		return nil, &problem{http.StatusNotFound, "notFound", "Not found: Dataset " + path[3]}
+	}
+	return struct{}{}, nil
 }
 
 func (s *Server) getTable(_ *http.Request, path []string, _ []byte) (any, *problem) {
