@@ -143,7 +143,7 @@ func TestColumnsThatAreMissingAreAdded(t *testing.T) {
 func TestNewerTablesAreRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"Written by Sparrow; do not edit. format=2 writer=x": "run the newer build",
-		"raw events, ask Ann": "set it to",
+		"raw events, ask Ann":                                "set it to",
 	} {
 		_, err := parseDescription("green.raw_log", text)
 		if err == nil || !strings.Contains(err.Error(), want) {
