@@ -26,7 +26,7 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
-	"github.com/sparrowhq/sparrow/warehouse/plan"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // ErrClosed says that the warehouse was closed.
@@ -156,7 +156,7 @@ func (e *Engine) Append(ctx context.Context, b *warehouse.Batch) (event.Cursor, 
 		return event.Cursor{}, fmt.Errorf("warehouse: %w", err)
 	}
 	w := e.writers[b.Stack][logOf(b.Stage)]
-	p := &pending{batch: b, key: plan.KeyOf(b), bytes: b.Size(), done: make(chan result, 1)}
+	p := &pending{batch: b, key: rules.KeyOf(b), bytes: b.Size(), done: make(chan result, 1)}
 	if err := w.queue.put(p); err != nil {
 		return event.Cursor{}, err
 	}
@@ -172,10 +172,10 @@ func (e *Engine) Append(ctx context.Context, b *warehouse.Batch) (event.Cursor, 
 
 // check refuses a batch that could never be stored as it is.
 func check(b *warehouse.Batch) error {
-	if err := plan.Check(b); err != nil {
+	if err := rules.Check(b); err != nil {
 		return err
 	}
-	for i := range plan.Length(b) {
+	for i := range rules.Length(b) {
 		at := int64(0)
 		if b.Stage == warehouse.Raw {
 			at = b.Rows[i].Timestamp
@@ -183,7 +183,7 @@ func check(b *warehouse.Batch) error {
 			at = b.Outcomes[i].Timestamp
 		}
 		if at < firstTime || at > lastTime {
-			return fmt.Errorf("row %v: timestamp %d lies outside the years 1 to 9999", plan.Place(b, i), at)
+			return fmt.Errorf("row %v: timestamp %d lies outside the years 1 to 9999", rules.Place(b, i), at)
 		}
 	}
 	return nil
@@ -194,7 +194,7 @@ func (e *Engine) Cursor(_ context.Context, stack event.Stack, run uint64, stage 
 	if _, err := event.ParseStack(string(stack)); err != nil {
 		return event.Cursor{}, err
 	}
-	return e.writers[stack][logOf(stage)].cursor(plan.Key{Stack: stack, Run: run, Stage: stage}), nil
+	return e.writers[stack][logOf(stage)].cursor(rules.Key{Stack: stack, Run: run, Stage: stage}), nil
 }
 
 // Journals implements warehouse.Reader.

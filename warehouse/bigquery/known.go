@@ -8,13 +8,13 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
-	"github.com/sparrowhq/sparrow/warehouse/plan"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // known is what all writers share: journals, the timeline, and the columns of raw_normalized. It changes only after it is durable.
 type known struct {
 	mu  sync.Mutex
-	now plan.Known // guarded by mu; its slices are never changed in place
+	now rules.Known // guarded by mu; its slices are never changed in place
 
 	properties properties // guarded by mu; never changed in place
 	revision   int64      // guarded by mu: of the last change of properties
@@ -22,14 +22,14 @@ type known struct {
 	learning sync.Mutex // held by whoever makes news durable: one after another
 }
 
-func (k *known) get() plan.Known {
+func (k *known) get() rules.Known {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.now
 }
 
 // learned takes over what is durable now.
-func (k *known) learned(n plan.News) {
+func (k *known) learned(n rules.News) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.now.Journals = slices.Concat(k.now.Journals, n.Opens)
@@ -53,7 +53,7 @@ func (k *known) normalise(all properties, revision int64) {
 }
 
 // merge takes over what was read. What is known already stays: a query may not see yet what was written just now.
-func (k *known) merge(read plan.Known) {
+func (k *known) merge(read rules.Known) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(read.Timeline.Records()) < len(k.now.Timeline.Records()) {
@@ -72,13 +72,13 @@ func (k *known) merge(read plan.Known) {
 
 // moved notes that a cursor of a journal moved.
 func (k *known) moved(m mark) {
-	if m.run != 0 || plan.IsLate(m.stage) {
+	if m.run != 0 || rules.IsLate(m.stage) {
 		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for i, j := range k.now.Journals {
-		if highest := plan.Highest(m.at.Cursor); j.ID == m.journal && highest > j.Highest {
+		if highest := rules.Highest(m.at.Cursor); j.ID == m.journal && highest > j.Highest {
 			k.now.Journals = slices.Clone(k.now.Journals)
 			k.now.Journals[i].Highest = highest
 		}
@@ -175,7 +175,7 @@ func (e *Engine) loadKnown(ctx context.Context) error {
 }
 
 func (e *Engine) readKnown(ctx context.Context) error {
-	var now plan.Known
+	var now rules.Known
 	err := e.each(ctx, "SELECT id, first, highest FROM "+e.names.in(shared, "journals")+" ORDER BY first", func(r []any) error {
 		now.Journals = append(now.Journals, warehouse.Journal{ID: r[0].(string), First: uint64(r[1].(int64)), Highest: uint64(r[2].(int64))})
 		return nil

@@ -7,7 +7,7 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
-	"github.com/sparrowhq/sparrow/warehouse/plan"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // payload is one append: encoded rows of batches, then a mark for each cursor that they move.
@@ -17,7 +17,7 @@ type payload struct {
 	bytes int
 	whole []*pending // batches that are wholly stored with it
 	share []*pending // batches that have a part in it, whole or not
-	keys  map[plan.Key]place
+	keys  map[rules.Key]place
 }
 
 // perRow is roughly what a row takes in a request beside its own bytes.
@@ -32,7 +32,7 @@ func (p *payload) room(n, limit int) bool {
 }
 
 // at returns where the cursor of a key will stand after the payload.
-func (p *payload) at(k plan.Key, cursors map[plan.Key]place) place {
+func (p *payload) at(k rules.Key, cursors map[rules.Key]place) place {
 	if at, ok := p.keys[k]; ok {
 		return at
 	}
@@ -41,15 +41,15 @@ func (p *payload) at(k plan.Key, cursors map[plan.Key]place) place {
 
 // add puts as much of a batch as fits into the payload. It is cut between requests, and inside one only if that request
 // alone would be too large for an append. full says that nothing more of its stage may follow.
-func (p *payload) add(w *pending, b *warehouse.Batch, cursors map[plan.Key]place, limit int, days partitions) (full bool, err error) {
-	k := plan.KeyOf(b)
+func (p *payload) add(w *pending, b *warehouse.Batch, cursors map[rules.Key]place, limit int, days partitions) (full bool, err error) {
+	k := rules.KeyOf(b)
 	have := p.at(k, cursors)
 	if b.From.Compare(have.Cursor) > 0 {
 		return false, &warehouse.GapError{Have: have.Cursor, From: b.From}
 	}
-	n := plan.Length(b)
-	lo := sort.Search(n, func(i int) bool { return plan.Place(b, i).Compare(have.Cursor) >= 0 })
-	for lo < n && plan.Place(b, lo) == have.Cursor && item(b, lo) < have.item {
+	n := rules.Length(b)
+	lo := sort.Search(n, func(i int) bool { return rules.Place(b, i).Compare(have.Cursor) >= 0 })
+	for lo < n && rules.Place(b, lo) == have.Cursor && item(b, lo) < have.item {
 		lo++
 	}
 	hi, bytes, rows := lo, 0, [][]byte(nil)
@@ -67,7 +67,7 @@ func (p *payload) add(w *pending, b *warehouse.Batch, cursors map[plan.Key]place
 		full = true
 		if hi, to = cut(b, lo, hi, len(p.rows) == 0); hi == lo {
 			if len(p.rows) == 0 {
-				return false, fmt.Errorf("row %v is of %d bytes, one append to BigQuery takes %d: lower dispatcher.max_decoded", place{plan.Place(b, lo), item(b, lo)}, len(encode(b, lo, days)), limit)
+				return false, fmt.Errorf("row %v is of %d bytes, one append to BigQuery takes %d: lower dispatcher.max_decoded", place{rules.Place(b, lo), item(b, lo)}, len(encode(b, lo, days)), limit)
 			}
 			return true, nil
 		}
@@ -90,23 +90,23 @@ func (p *payload) add(w *pending, b *warehouse.Batch, cursors map[plan.Key]place
 // cut moves the end of what fits back to where a batch may be cut. alone allows a cut inside a request.
 func cut(b *warehouse.Batch, lo, hi int, alone bool) (int, place) {
 	for i := hi; i > lo; i-- {
-		if plan.Place(b, i) != plan.Place(b, i-1) {
-			return i, place{Cursor: plan.Place(b, i)}
+		if rules.Place(b, i) != rules.Place(b, i-1) {
+			return i, place{Cursor: rules.Place(b, i)}
 		}
 	}
 	if alone {
 		for i := hi; i > lo; i-- {
 			if item(b, i) != item(b, i-1) {
-				return i, place{plan.Place(b, i), item(b, i)}
+				return i, place{rules.Place(b, i), item(b, i)}
 			}
 		}
 	}
 	return lo, place{}
 }
 
-func (p *payload) move(k plan.Key, m mark) {
+func (p *payload) move(k rules.Key, m mark) {
 	if p.keys == nil {
-		p.keys = map[plan.Key]place{}
+		p.keys = map[rules.Key]place{}
 	}
 	p.keys[k] = m.at
 	for i := range p.marks {
@@ -134,8 +134,8 @@ func encode(b *warehouse.Batch, i int, days partitions) []byte {
 		return encodeRow(b.Run, &b.Rows[i], days)
 	}
 	number := int64(-1)
-	if plan.IsLate(b.Stage) {
-		number = int64(plan.Place(b, i).Frame)
+	if rules.IsLate(b.Stage) {
+		number = int64(rules.Place(b, i).Frame)
 	}
 	return encodeOutcome(b.Run, b.Stage, number, &b.Outcomes[i], days)
 }
@@ -145,7 +145,7 @@ func item(b *warehouse.Batch, i int) uint32 {
 	switch {
 	case b.Stage == warehouse.Raw:
 		return b.Rows[i].Item
-	case plan.IsLate(b.Stage):
+	case rules.IsLate(b.Stage):
 		return 0
 	}
 	return b.Outcomes[i].Item

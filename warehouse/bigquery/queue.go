@@ -5,12 +5,12 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
-	"github.com/sparrowhq/sparrow/warehouse/plan"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // pending is a batch that waits for its appends.
 type pending struct {
-	key   plan.Key
+	key   rules.Key
 	bytes int
 	done  chan result // has room for the one answer
 

@@ -13,7 +13,7 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
-	"github.com/sparrowhq/sparrow/warehouse/plan"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // insist calls fn until it succeeds, says that its error is final, or Patience is over. It waits longer each time.
@@ -157,10 +157,10 @@ func (w *writer) load(ctx context.Context, took map[string]int64) error {
 			return fmt.Errorf("of %d rows that a stream took, only %d can be seen yet", rows, seen)
 		}
 	}
-	cursors := map[plan.Key]place{}
+	cursors := map[rules.Key]place{}
 	err := w.e.each(ctx, "SELECT run, cursorStage, frame, request, item FROM "+from+
 		" QUALIFY ROW_NUMBER() OVER (PARTITION BY run, cursorStage ORDER BY frame DESC, request DESC, item DESC) = 1", func(r []any) error {
-		k := plan.Key{Stack: w.stack, Run: uint64(r[0].(int64)), Stage: warehouse.Stage(r[1].(string))}
+		k := rules.Key{Stack: w.stack, Run: uint64(r[0].(int64)), Stage: warehouse.Stage(r[1].(string))}
 		cursors[k] = place{event.Cursor{Frame: uint64(r[2].(int64)), Request: uint32(r[3].(int64))}, uint32(r[4].(int64))}
 		return nil
 	})

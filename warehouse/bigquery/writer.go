@@ -12,7 +12,7 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
-	"github.com/sparrowhq/sparrow/warehouse/plan"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // writer is the one goroutine that appends to one log of one stack: it packs whatever waits into as few appends as their
@@ -25,7 +25,7 @@ type writer struct {
 	queue *queue
 
 	mu      sync.Mutex
-	cursors map[plan.Key]place // guarded by mu; written by run only
+	cursors map[rules.Key]place // guarded by mu; written by run only
 
 	// Owned by run, and by Open before it.
 	stream *stream // nil: the table must be taken over first
@@ -33,12 +33,12 @@ type writer struct {
 }
 
 func newWriter(e *Engine, stack event.Stack, l log) *writer {
-	w := &writer{e: e, stack: stack, log: l, table: l.table(stack), cursors: map[plan.Key]place{}}
+	w := &writer{e: e, stack: stack, log: l, table: l.table(stack), cursors: map[rules.Key]place{}}
 	w.queue = newQueue(e.o.QueueBatches, e.o.QueueBytes, func(batches int, bytes int64) { e.metrics.queued(w, batches, bytes) })
 	return w
 }
 
-func (w *writer) cursor(k plan.Key) event.Cursor {
+func (w *writer) cursor(k rules.Key) event.Cursor {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.cursors[k].Cursor
@@ -71,7 +71,7 @@ func (w *writer) drop() {
 // arrange orders batches: stages take turns by how long they have been waiting; those of one stage by where they begin,
 // since concurrent callers may have queued neighbours the wrong way round.
 func arrange(work []*pending) {
-	turn, first := map[plan.Key]int{}, map[*pending]*warehouse.Batch{}
+	turn, first := map[rules.Key]int{}, map[*pending]*warehouse.Batch{}
 	for i, p := range work {
 		p.mu.Lock()
 		b := p.batch
@@ -80,13 +80,13 @@ func arrange(work []*pending) {
 		}
 		first[p] = &warehouse.Batch{Stack: b.Stack, Run: b.Run, Stage: b.Stage, From: b.From}
 		p.mu.Unlock()
-		if k := plan.KeyOf(first[p]); !has(turn, k) {
+		if k := rules.KeyOf(first[p]); !has(turn, k) {
 			turn[k] = i
 		}
 	}
 	slices.SortStableFunc(work, func(p, q *pending) int {
 		a, b := first[p], first[q]
-		return cmp.Or(cmp.Compare(turn[plan.KeyOf(a)], turn[plan.KeyOf(b)]), a.From.Compare(b.From))
+		return cmp.Or(cmp.Compare(turn[rules.KeyOf(a)], turn[rules.KeyOf(b)]), a.From.Compare(b.From))
 	})
 }
 
@@ -117,7 +117,7 @@ func (w *writer) step(work []*pending) (left []*pending) {
 	}
 	var load payload
 	days := partitionsAt(time.Now())
-	full := map[plan.Key]bool{}
+	full := map[rules.Key]bool{}
 	for _, p := range work {
 		isFull, err := w.pack(ctx, &load, p, full, days)
 		if err != nil {
@@ -141,13 +141,13 @@ func (w *writer) step(work []*pending) (left []*pending) {
 }
 
 // pack adds what fits of one batch. An error is the batch's answer.
-func (w *writer) pack(ctx context.Context, load *payload, p *pending, full map[plan.Key]bool, days partitions) (isFull bool, err error) {
+func (w *writer) pack(ctx context.Context, load *payload, p *pending, full map[rules.Key]bool, days partitions) (isFull bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.batch == nil {
 		return false, context.Canceled // nobody listens
 	}
-	k := plan.KeyOf(p.batch)
+	k := rules.KeyOf(p.batch)
 	if full[k] {
 		return false, nil // what comes later of a stage must not overtake
 	}

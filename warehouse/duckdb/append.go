@@ -7,6 +7,7 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 const (
@@ -19,7 +20,7 @@ func (e *Engine) Append(ctx context.Context, b *warehouse.Batch) (event.Cursor, 
 	if err := ctx.Err(); err != nil {
 		return event.Cursor{}, err
 	}
-	if err := check(b); err != nil {
+	if err := rules.Check(b); err != nil {
 		return event.Cursor{}, fmt.Errorf("warehouse: %w", err)
 	}
 	w := e.writers[b.Stack]

@@ -1,4 +1,4 @@
-package plan
+package rules
 
 import (
 	"fmt"
@@ -68,7 +68,8 @@ func checkTime(what string, p event.Position, at int64) error {
 	return nil
 }
 
-// checkRow refuses what raw cannot hold exactly.
+// checkRow refuses what raw cannot hold exactly. An engine would not always: DuckDB's appender stores NULL for a string
+// that is not UTF-8.
 func checkRow(r *warehouse.Row) error {
 	if err := checkPlace("row", r.Position); err != nil {
 		return err
@@ -78,9 +79,17 @@ func checkRow(r *warehouse.Row) error {
 	}
 	switch {
 	case r.ItemsInRequest > math.MaxInt32:
-		return fmt.Errorf("row %v: %d items in its request are beyond %d", r.Position, r.ItemsInRequest, math.MaxInt32)
-	case !utf8.ValidString(r.EventID) || !utf8.ValidString(r.Event) || !utf8.ValidString(r.Build) || !utf8.Valid(r.Context):
-		return fmt.Errorf("row %v: eventId, event, build or context is not UTF-8", r.Position)
+		return fmt.Errorf("row %v: %d items in the request are beyond %d", r.Position, r.ItemsInRequest, math.MaxInt32)
+	case !utf8.ValidString(r.EventID):
+		return fmt.Errorf("row %v: eventId is not UTF-8", r.Position)
+	case !utf8.ValidString(r.Event):
+		return fmt.Errorf("row %v: the event's name is not UTF-8", r.Position)
+	case !utf8.ValidString(r.Build):
+		return fmt.Errorf("row %v: build is not UTF-8", r.Position)
+	case !utf8.Valid(r.Context):
+		return fmt.Errorf("row %v: context is not UTF-8", r.Position)
+	case len(r.Data) > math.MaxUint32:
+		return fmt.Errorf("row %v: %d bytes of data are beyond %d", r.Position, len(r.Data), uint32(math.MaxUint32))
 	}
 	return nil
 }

@@ -1,8 +1,8 @@
-// Package plan decides what becomes of a batch, for every engine the same.
+// Package rules decides what becomes of a batch, for every engine the same.
 //
 // Invariant: it is pure. What a batch may do follows from the batch and from what is known: cursors, journals and the
 // timeline. Making that durable is the engine's.
-package plan
+package rules
 
 import (
 	"bytes"
