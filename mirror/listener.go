@@ -12,9 +12,19 @@ import (
 // left waiting in the backlog where nobody learns why.
 type limited struct {
 	net.Listener
-	max     int64
+	max     atomic.Int64
 	current atomic.Int64
 	refused func()
+	silent  bool // nothing can be told: the client expects TLS
+
+	mu   sync.Mutex
+	open map[*counted]struct{} // guarded by mu
+}
+
+func newLimited(l net.Listener, limit int, silent bool, refused func()) *limited {
+	x := &limited{Listener: l, refused: refused, silent: silent, open: map[*counted]struct{}{}}
+	x.max.Store(int64(limit))
+	return x
 }
 
 const tooManyDetail = `{"title":"Service Unavailable","status":503,"detail":"too many connections are open: nothing was stored, come back in a while"}` + "\n"
@@ -28,15 +38,36 @@ func (l *limited) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.current.Add(1) <= l.max {
-			return &counted{Conn: c, listener: l}, nil
+		if l.current.Add(1) <= l.max.Load() {
+			x := &counted{Conn: c, listener: l, accepted: time.Now()}
+			l.mu.Lock()
+			l.open[x] = struct{}{}
+			l.mu.Unlock()
+			return x, nil
 		}
 		l.current.Add(-1)
 		l.refused()
-		// It fits into the empty send buffer of a new connection, so this does not block.
-		c.SetWriteDeadline(time.Now().Add(time.Second))
-		c.Write(tooMany)
+		if !l.silent {
+			// It fits into the empty send buffer of a new connection, so this does not block.
+			c.SetWriteDeadline(time.Now().Add(time.Second))
+			c.Write(tooMany)
+		}
 		c.Close()
+	}
+}
+
+// hurry ends what keeps a stopping server waiting: connections on which nothing came for patience, which nobody waits for
+// an answer on; and, once late is set, whatever is still being received.
+func (l *limited) hurry(patience time.Duration, late bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.open {
+		switch {
+		case !c.heard.Load() && time.Since(c.accepted) > patience:
+			go c.Close() // it takes mu. It ends at once: nothing was written that would have to be sent first
+		case late:
+			c.SetReadDeadline(time.Now())
+		}
 	}
 }
 
@@ -44,12 +75,27 @@ func (l *limited) Accept() (net.Conn, error) {
 type counted struct {
 	net.Conn
 	listener *limited
+	accepted time.Time
+	heard    atomic.Bool // a byte came
 	once     sync.Once
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && !c.heard.Load() {
+		c.heard.Store(true)
+	}
+	return n, err
 }
 
 func (c *counted) Close() error {
 	err := c.Conn.Close()
-	c.once.Do(func() { c.listener.current.Add(-1) })
+	c.once.Do(func() {
+		c.listener.current.Add(-1)
+		c.listener.mu.Lock()
+		delete(c.listener.open, c)
+		c.listener.mu.Unlock()
+	})
 	return err
 }
 
