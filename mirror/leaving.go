@@ -14,8 +14,8 @@ import (
 
 // Bounds of the part of a stop during which nobody is answered if somebody else takes over the listening socket.
 const (
-	// unheardPatience is how long a connection on which nothing came yet is waited for.
-	unheardPatience = 500 * time.Millisecond
+	// quietPatience is how long a connection may have been without a request before it is closed without one.
+	quietPatience = 500 * time.Millisecond
 	// receivePatience is how long requests may still arrive that have begun to.
 	receivePatience = 2 * time.Second
 	// callPatience is how long calls to the stacks may still run. What a call that was cut may have done is asked for by
@@ -26,7 +26,7 @@ const (
 // answer serves clients until ctx ends. Then it leaves without refusing or cutting anybody who is under way:
 //
 //	still accepting, each answer ends its connection        Drain, or until nobody is connected
-//	listener closed; those under way are answered           unheardPatience, receivePatience; at most Grace
+//	listener closed; those under way are answered           quietPatience, receivePatience; at most Grace
 //
 // The listener may be a copy of a socket that a supervisor or systemd holds: then connections made from now on wait in it
 // for the next process.
@@ -42,17 +42,13 @@ func (m *Mirror) answer(ctx context.Context, server *http.Server, l *limited, cl
 			return
 		}
 		m.drain(l)
+		l.stop()
 		closing()
-		shut()
 		began := time.Now()
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		for range tick.C {
-			if l.current.Load() == 0 || time.Since(began) > m.o.Grace {
-				return
-			}
-			l.hurry(unheardPatience, time.Since(began) > receivePatience)
+		for l.hurry(quietPatience, time.Since(began) > receivePatience) > 0 && time.Since(began) < m.o.Grace {
+			time.Sleep(5 * time.Millisecond) // between looks
 		}
+		shut() // only now: Shutdown drops requests that it is just reading
 	}()
 	err := service.Run(stop, server, l, m.o.Grace)
 	shut()
@@ -60,12 +56,26 @@ func (m *Mirror) answer(ctx context.Context, server *http.Server, l *limited, cl
 	return err
 }
 
+// openPatience is how long clients wait in the listener's queue for the journal to be opened, before they are told 503.
+const openPatience = 2 * time.Second
+
+// holdUp waits until ready is closed, so that a restart costs clients a moment and not a refusal.
+func (m *Mirror) holdUp(ctx context.Context, ready <-chan struct{}) {
+	patience := time.NewTimer(openPatience)
+	defer patience.Stop()
+	select {
+	case <-ready:
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+}
+
 // drain has clients move on by themselves.
 func (m *Mirror) drain(l *limited) {
+	m.intake.leaving.Store(true)
 	if m.o.Intake.Drain <= 0 {
 		return
 	}
-	m.intake.leaving.Store(true)
 	until := time.NewTimer(m.o.Intake.Drain)
 	defer until.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -80,7 +90,7 @@ func (m *Mirror) drain(l *limited) {
 }
 
 // server is the clients' HTTP server.
-func (m *Mirror) server() *http.Server {
+func (m *Mirror) server(l *limited) *http.Server {
 	o := m.o.Intake
 	s := &http.Server{
 		Handler:        m.intake,
@@ -92,6 +102,7 @@ func (m *Mirror) server() *http.Server {
 		DisableGeneralOptionsHandler: true,
 		Protocols:                    new(http.Protocols),
 		ErrorLog:                     quiet,
+		ConnState:                    l.state,
 	}
 	s.Protocols.SetHTTP1(true)
 	if m.certificate != nil {

@@ -1,8 +1,10 @@
 package mirror
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,12 +19,17 @@ type limited struct {
 	refused func()
 	silent  bool // nothing can be told: the client expects TLS
 
+	stopping atomic.Bool
+	stopped  chan struct{} // closed by Accept once it will not return another connection
+	closed   chan struct{} // closed by Close
+
 	mu   sync.Mutex
 	open map[*counted]struct{} // guarded by mu
+	once sync.Once
 }
 
 func newLimited(l net.Listener, limit int, silent bool, refused func()) *limited {
-	x := &limited{Listener: l, refused: refused, silent: silent, open: map[*counted]struct{}{}}
+	x := &limited{Listener: l, refused: refused, silent: silent, open: map[*counted]struct{}{}, stopped: make(chan struct{}), closed: make(chan struct{})}
 	x.max.Store(int64(limit))
 	return x
 }
@@ -36,10 +43,15 @@ func (l *limited) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
+			if l.stopping.Load() {
+				close(l.stopped)
+				<-l.closed // to the server it is as if nobody came any more
+			}
 			return nil, err
 		}
 		if l.current.Add(1) <= l.max.Load() {
-			x := &counted{Conn: c, listener: l, accepted: time.Now()}
+			x := &counted{Conn: c, listener: l}
+			x.quiet.Store(time.Now().UnixNano())
 			l.mu.Lock()
 			l.open[x] = struct{}{}
 			l.mu.Unlock()
@@ -56,34 +68,86 @@ func (l *limited) Accept() (net.Conn, error) {
 	}
 }
 
-// hurry ends what keeps a stopping server waiting: connections on which nothing came for patience, which nobody waits for
-// an answer on; and, once late is set, whatever is still being received.
-func (l *limited) hurry(patience time.Duration, late bool) {
+// stop accepts nobody any more, and returns once the server has got the last connection. Unlike http.Server.Shutdown, which
+// drops what it is just reading, it disturbs nobody who is connected.
+func (l *limited) stop() {
+	l.stopping.Store(true)
+	l.Listener.Close()
+	select {
+	case <-l.stopped:
+	case <-l.closed:
+	}
+}
+
+// Close ends Accept.
+func (l *limited) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	if l.stopping.Load() {
+		return nil // closed before
+	}
+	return l.Listener.Close()
+}
+
+// hurry ends what keeps a stopping server waiting: connections on which nothing is under way, and nothing came for
+// patience; and, once late is set, whatever is still being received. It returns how many HTTP/1 connections there were.
+// HTTP/2 has an orderly end of its own.
+func (l *limited) hurry(patience time.Duration, late bool) (n int) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	var quiet []*counted
 	for c := range l.open {
+		if c.multiplexed.Load() {
+			continue
+		}
+		n++
+		since := c.quiet.Load()
 		switch {
-		case !c.heard.Load() && time.Since(c.accepted) > patience:
-			go c.Close() // it takes mu. It ends at once: nothing was written that would have to be sent first
+		case since > 0 && time.Since(time.Unix(0, since)) > patience:
+			quiet = append(quiet, c)
 		case late:
 			c.SetReadDeadline(time.Now())
 		}
+	}
+	l.mu.Unlock()
+	for _, c := range quiet {
+		c.Close() // it takes mu
+	}
+	return n
+}
+
+// state is told by the server what it makes of a connection.
+func (l *limited) state(c net.Conn, s http.ConnState) {
+	secure, isTLS := c.(*tls.Conn)
+	if isTLS {
+		c = secure.NetConn()
+	}
+	x, ok := c.(*counted)
+	if !ok {
+		return
+	}
+	switch s {
+	case http.StateActive:
+		x.quiet.Store(0)
+	case http.StateIdle:
+		if isTLS && secure.ConnectionState().NegotiatedProtocol == "h2" {
+			x.multiplexed.Store(true)
+		}
+		x.quiet.Store(time.Now().UnixNano())
 	}
 }
 
 // counted gives its place back when it is closed.
 type counted struct {
 	net.Conn
-	listener *limited
-	accepted time.Time
-	heard    atomic.Bool // a byte came
-	once     sync.Once
+	listener    *limited
+	quiet       atomic.Int64 // since when nothing is under way, in nanoseconds since the epoch; 0: something is
+	multiplexed atomic.Bool  // HTTP/2
+	once        sync.Once
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if n > 0 && !c.heard.Load() {
-		c.heard.Store(true)
+	if n > 0 && c.quiet.Load() != 0 {
+		c.quiet.Store(0) // the server calls it active only when it has all headers
 	}
 	return n, err
 }

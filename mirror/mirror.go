@@ -88,7 +88,8 @@ func (m *Mirror) opened() (*opened, error) {
 // on (IntakeOptions.Drain), takes no more requests, answers those it has, ends the feeds, saves, closes; each step within
 // Options.Grace. It closes both listeners.
 func (m *Mirror) Run(ctx context.Context, clients, admin net.Listener) error {
-	limit, server := m.listen(clients), m.server()
+	limit := m.listen(clients)
+	server := m.server(limit)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	operators, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
@@ -103,16 +104,17 @@ func (m *Mirror) Run(ctx context.Context, clients, admin net.Listener) error {
 		serving.Go(func() { m.certificate.watch(operators) })
 	}
 	var clientsErr error
-	closing, intakeDown := make(chan struct{}), make(chan struct{})
+	ready, closing, intakeDown := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	serving.Go(func() {
 		defer close(intakeDown)
+		m.holdUp(ctx, ready)
 		var once sync.Once
 		closed := func() { once.Do(func() { close(closing) }) }
 		clientsErr = m.answer(ctx, server, limit, closed)
 		closed() // also if the listener failed
 		stop(errStopping)
 	})
-	openErr := m.serve(ctx, closing, intakeDown)
+	openErr := m.serve(ctx, ready, closing, intakeDown)
 	stop(errStopping)
 	<-intakeDown
 	stopAdmin()
@@ -121,8 +123,9 @@ func (m *Mirror) Run(ctx context.Context, clients, admin net.Listener) error {
 }
 
 // serve opens the journal, runs everything behind the intake until ctx ends, and takes it down again: the feeds once the
-// clients' listener is closing, the rest when the intake is down.
-func (m *Mirror) serve(ctx context.Context, closing, intakeDown <-chan struct{}) error {
+// clients' listener is closing, the rest when the intake is down. It closes ready when requests are accepted.
+func (m *Mirror) serve(ctx context.Context, ready chan<- struct{}, closing, intakeDown <-chan struct{}) error {
+	began := time.Now()
 	o, err := m.open(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -157,7 +160,8 @@ func (m *Mirror) serve(ctx context.Context, closing, intakeDown <-chan struct{})
 	m.state.Store(o)
 	m.reloading.Unlock()
 	m.intake.open.Store(&door{committer: o.committer, accepting: o.journal.Accepting})
-	m.o.Telemetry.Log.Info("accepting requests", "journal", o.journal.ID())
+	close(ready)
+	m.o.Telemetry.Log.Info("accepting requests", "journal", o.journal.ID(), "opened_in", time.Since(began).Round(time.Millisecond).String())
 
 	<-closing // some time after ctx has ended
 	endWork()
