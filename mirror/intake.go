@@ -81,6 +81,7 @@ var (
 // ServeHTTP routes by hand: matching two paths needs no router, and this is the hot path.
 func (in *intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer in.recovered(w, r)
+	asked(r)
 	rules := in.rules.Load()
 	if in.leaving.Load() {
 		w.Header()["Connection"] = closeConnection

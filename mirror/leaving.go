@@ -103,6 +103,7 @@ func (m *Mirror) server(l *limited) *http.Server {
 		Protocols:                    new(http.Protocols),
 		ErrorLog:                     quiet,
 		ConnState:                    l.state,
+		ConnContext:                  l.context,
 	}
 	s.Protocols.SetHTTP1(true)
 	if m.certificate != nil {
@@ -120,6 +121,8 @@ func (m *Mirror) listen(clients net.Listener) *limited {
 	defer m.reloading.Unlock()
 	l := newLimited(clients, m.intake.rules.Load().options.MaxConnections, m.certificate != nil, func() {
 		m.intake.metrics.requests.WithLabelValues("503", "connections").Inc()
+	}, func(what string) {
+		m.intake.metrics.unreadable.WithLabelValues(what).Inc()
 	})
 	m.listening.Store(l)
 	return l

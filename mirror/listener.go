@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -17,7 +18,10 @@ type limited struct {
 	max     atomic.Int64
 	current atomic.Int64
 	refused func()
-	silent  bool // nothing can be told: the client expects TLS
+	// unreadable is told of connections that ended because of what came: no request could be made of it ("request"), or
+	// it was no TLS ("handshake").
+	unreadable func(what string)
+	silent     bool // nothing can be told: the client expects TLS
 
 	stopping atomic.Bool
 	stopped  chan struct{} // closed by Accept once it will not return another connection
@@ -28,8 +32,8 @@ type limited struct {
 	once sync.Once
 }
 
-func newLimited(l net.Listener, limit int, silent bool, refused func()) *limited {
-	x := &limited{Listener: l, refused: refused, silent: silent, open: map[*counted]struct{}{}, stopped: make(chan struct{}), closed: make(chan struct{})}
+func newLimited(l net.Listener, limit int, silent bool, refused func(), unreadable func(string)) *limited {
+	x := &limited{Listener: l, refused: refused, unreadable: unreadable, silent: silent, open: map[*counted]struct{}{}, stopped: make(chan struct{}), closed: make(chan struct{})}
 	x.max.Store(int64(limit))
 	return x
 }
@@ -127,11 +131,38 @@ func (l *limited) state(c net.Conn, s http.ConnState) {
 	switch s {
 	case http.StateActive:
 		x.quiet.Store(0)
+		x.active.Store(true)
+		x.asked.Store(false)
 	case http.StateIdle:
 		if isTLS && secure.ConnectionState().NegotiatedProtocol == "h2" {
 			x.multiplexed.Store(true)
 		}
 		x.quiet.Store(time.Now().UnixNano())
+	case http.StateClosed:
+		switch {
+		case x.multiplexed.Load() || x.quiet.Load() > 0: // nothing was under way
+		case x.active.Load() && !x.asked.Load():
+			l.unreadable("request")
+		case isTLS && !x.active.Load():
+			l.unreadable("handshake")
+		}
+	}
+}
+
+// connectionKey is where a request's context has its *counted.
+type connectionKey struct{}
+
+func (l *limited) context(ctx context.Context, c net.Conn) context.Context {
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
+	return context.WithValue(ctx, connectionKey{}, c)
+}
+
+// asked notes that what came on r's connection was a request.
+func asked(r *http.Request) {
+	if c, ok := r.Context().Value(connectionKey{}).(*counted); ok {
+		c.asked.Store(true)
 	}
 }
 
@@ -141,6 +172,8 @@ type counted struct {
 	listener    *limited
 	quiet       atomic.Int64 // since when nothing is under way, in nanoseconds since the epoch; 0: something is
 	multiplexed atomic.Bool  // HTTP/2
+	active      atomic.Bool  // the server has begun to read a request, once or more
+	asked       atomic.Bool  // and has read the last one
 	once        sync.Once
 }
 

@@ -16,6 +16,7 @@ type intakeMetrics struct {
 	requests      *prometheus.CounterVec // by code and reason
 	accepted      prometheus.Counter     // of requests: those answered 200
 	preflights    prometheus.Counter
+	unreadable    *prometheus.CounterVec // by what could not be read
 	evicted       prometheus.Counter     // clients forgotten by the rate limit while they were active
 	notAfter      prometheus.Gauge       // of the TLS certificate
 	certificates  *prometheus.CounterVec // by outcome
@@ -31,6 +32,8 @@ func newIntakeMetrics(reg *prometheus.Registry) *intakeMetrics {
 			Help: "Clients' requests, by the answer's status and why."}, []string{"code", "reason"}),
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_mirror_request_bytes_total",
 			Help: "Bytes of bodies handed to the journal, as received."}),
+		unreadable: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sparrow_mirror_unreadable_total",
+			Help: "Connections ended because what came was no request (malformed, headers too large or too slow, cut short), or no TLS handshake."}, []string{"what"}),
 		evicted: prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_mirror_rate_evictions_total",
 			Help: "Active clients that the rate limit had no room to remember, so that they began anew."}),
 		notAfter: prometheus.NewGauge(prometheus.GaugeOpts{Name: "sparrow_mirror_tls_not_after_timestamp_seconds",
@@ -49,8 +52,32 @@ func newIntakeMetrics(reg *prometheus.Registry) *intakeMetrics {
 	for _, outcome := range []string{"taken", "refused"} {
 		m.certificates.WithLabelValues(outcome)
 	}
-	reg.MustRegister(m.evicted, m.notAfter, m.certificates, m.requests, m.bytes, m.frameRequests, m.frameBytes, m.commit)
+	for _, what := range []string{"request", "handshake"} {
+		m.unreadable.WithLabelValues(what)
+	}
+	// Every answer there is, so that each series begins at 0.
+	for code, reasons := range outcomes {
+		for _, reason := range reasons {
+			m.requests.WithLabelValues(code, reason)
+		}
+	}
+	reg.MustRegister(m.unreadable, m.evicted, m.notAfter, m.certificates, m.requests, m.bytes, m.frameRequests, m.frameBytes, m.commit)
 	return m
+}
+
+// outcomes are the reasons of each status that the intake answers.
+var outcomes = map[string][]string{
+	"200": {"accepted"},
+	"204": {"preflight"},
+	"400": {"empty", "truncated"},
+	"404": {"path"},
+	"405": {"method"},
+	"408": {"slow"},
+	"413": {"too large"},
+	"429": {"rate"},
+	"431": {"headers"},
+	"500": {"panic"},
+	"503": {"closed", "connections", "full", "id", "queue", "reading", "streams", "unavailable", "unknown"},
 }
 
 func (m *intakeMetrics) refused(why *refusal) {
@@ -128,7 +155,7 @@ type statusCollector struct {
 	pending, pendingBytes, oldest, delivered, dead, expired *prometheus.Desc
 	journalBytes, journalLimit, accepting, accepted         *prometheus.Desc
 	generation, reading, queued, connections                *prometheus.Desc
-	maxConnections, maxQueue, rateClients                   *prometheus.Desc
+	maxConnections, maxQueue, rateClients, sampled          *prometheus.Desc
 }
 
 func newStatusCollector(m *Mirror) *statusCollector {
@@ -158,13 +185,14 @@ func newStatusCollector(m *Mirror) *statusCollector {
 		oldest:         desc("pending_oldest_seconds", "Age of the oldest of them; 0 if there is none.", "stack"),
 		delivered:      desc("delivered", "Requests the stack confirmed, since the journal began.", "stack"),
 		dead:           desc("dead", "Requests dead-lettered, since the journal began.", "stack"),
+		sampled:        desc("sampled", "Requests left out by sampling, since the journal began.", "stack"),
 		expired:        desc("expired", "Requests expired, since the journal began.", "stack"),
 	}
 }
 
 func (c *statusCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.up, c.equation, c.live, c.reachable, c.blocked, c.pending, c.pendingBytes, c.oldest, c.delivered,
-		c.dead, c.expired, c.journalBytes, c.journalLimit, c.accepting, c.accepted, c.generation, c.reading, c.queued, c.connections, c.maxConnections, c.maxQueue, c.rateClients} {
+		c.dead, c.expired, c.journalBytes, c.journalLimit, c.accepting, c.accepted, c.generation, c.reading, c.queued, c.connections, c.maxConnections, c.maxQueue, c.rateClients, c.sampled} {
 		ch <- d
 	}
 }
@@ -212,6 +240,7 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.delivered, float64(x.Delivered), stack)
 		gauge(c.dead, float64(x.Dead), stack)
 		gauge(c.expired, float64(x.Expired), stack)
+		gauge(c.sampled, float64(x.Sampled), stack)
 		age := 0.0
 		if x.Pending.OldestAt > 0 {
 			age = max(0, float64(now-x.Pending.OldestAt)/1e6)

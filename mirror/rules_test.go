@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -133,5 +136,35 @@ func TestTooManyHeaders(t *testing.T) {
 		if len(answers) != 1 || answers[0].StatusCode != want {
 			t.Errorf("%d header lines: %v, want %d", n+1, answers, want)
 		}
+	}
+}
+
+// Each answer is counted under a status and a reason that are listed, or nobody could alert on them before they happen.
+func TestOutcomesAreListed(t *testing.T) {
+	source, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]string{"StatusBadRequest": "400", "StatusNotFound": "404", "StatusMethodNotAllowed": "405", "StatusRequestTimeout": "408",
+		"StatusRequestEntityTooLarge": "413", "StatusTooManyRequests": "429", "StatusRequestHeaderFieldsTooLarge": "431",
+		"StatusInternalServerError": "500", "StatusServiceUnavailable": "503"}
+	found := 0
+	for _, f := range source {
+		if !strings.HasSuffix(f.Name(), ".go") || strings.HasSuffix(f.Name(), "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`&refusal\{http\.(\w+), "([^"]+)"`).FindAllStringSubmatch(string(text), -1) {
+			found++
+			if !slices.Contains(outcomes[names[m[1]]], m[2]) {
+				t.Errorf("%s: outcome %s %q is not listed", f.Name(), m[1], m[2])
+			}
+		}
+	}
+	if found < 15 {
+		t.Errorf("only %d refusals found", found)
 	}
 }
