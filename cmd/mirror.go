@@ -2,8 +2,10 @@ package cmd
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -28,7 +30,15 @@ func (p *program) mirror() *cobra.Command {
 	}
 }
 
+// mirrorMemory is what the runtime may hold before it collects garbage earlier than it otherwise would. While a stack
+// catches up, the journal's blocks pass through memory at the rate of the disk, and the collector would let twice as many
+// pile up as are in use. GOMEMLIMIT, if set, is followed instead.
+const mirrorMemory = 200 << 20
+
 func runMirror(ctx context.Context, p *process) error {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // nobody has set one
+		debug.SetMemoryLimit(mirrorMemory)
+	}
 	o, err := mirrorOptions(p)
 	if err != nil {
 		return err
