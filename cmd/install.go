@@ -132,7 +132,7 @@ func (u *installed) bind(c config.Config, f *upFlags) (_ []supervisor.Process, e
 	if err = c.WriteSnapshot(settings); err != nil {
 		return nil, err
 	}
-	u.config = c
+	u.config, u.secure = c, c.Clients.TLS.Enabled()
 
 	process := func(name, path string, stage int, stop time.Duration, l []*supervisor.Listener, args ...string) supervisor.Process {
 		return supervisor.Process{

@@ -114,9 +114,9 @@ func mirrorOptions(p *process) (mirror.Options, error) {
 }
 
 // clientsURL is where this machine reaches the clients' side.
-func clientsURL(c config.Config) string {
-	url := reach(c.Clients.Listen)
-	if c.Clients.TLS.Enabled() {
+func clientsURL(listen string, secure bool) string {
+	url := reach(listen)
+	if secure {
 		url = "https" + strings.TrimPrefix(url, "http")
 	}
 	return url

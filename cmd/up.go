@@ -71,6 +71,7 @@ type installed struct {
 	flags     *upFlags
 	asked     config.Config // as the settings were when they were last followed
 	config    config.Config // as the processes get it: with the addresses that were bound
+	secure    bool          // clients speak TLS; unlike the files' names, that never changes
 	dir       string
 	secret    string
 	telemetry *telemetry.Telemetry
@@ -250,7 +251,7 @@ func (u *installed) follow(ctx context.Context) {
 }
 
 func (u *installed) endpoints() endpoints {
-	e := endpoints{Clients: clientsURL(u.config), Admin: reach(u.config.Admin.Listen), TokenFile: u.config.TokenFile}
+	e := endpoints{Clients: clientsURL(u.config.Clients.Listen, u.secure), Admin: reach(u.config.Admin.Listen), TokenFile: u.config.TokenFile}
 	for _, s := range u.s.States() {
 		e.Processes = append(e.Processes, endpoint{Name: s.Name, PID: s.PID, URL: s.URL})
 	}
