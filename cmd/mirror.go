@@ -33,7 +33,7 @@ func (p *program) mirror() *cobra.Command {
 // mirrorMemory is what the runtime may hold before it collects garbage earlier than it otherwise would. While a stack
 // catches up, the journal's blocks pass through memory at the rate of the disk, and the collector would let twice as many
 // pile up as are in use. GOMEMLIMIT, if set, is followed instead.
-const mirrorMemory = 200 << 20
+const mirrorMemory = 180 << 20
 
 func runMirror(ctx context.Context, p *process) error {
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // nobody has set one
