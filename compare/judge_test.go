@@ -59,7 +59,9 @@ func TestJudge(t *testing.T) {
 		{"loss and doubling that cancel", func(e *Evidence) { e.Events[0].Missing, e.Events[0].DuplicatesCandidate = 60, 60 }, Policy{}, Fail, CodeMissing, "60 events"},
 		{"a name never stored by the candidate", func(e *Evidence) { e.Events[1].Candidate = 0; e.Events[1].Missing = 90 }, Policy{}, Fail, CodeMissing, `90 events "click"`},
 		{"live dead-lettered what the candidate took", func(e *Evidence) { e.Events[0].DeadLive = 1 }, Policy{}, Fail, CodeDeadLive, "at live"},
-		{"a fault among the folded names", func(e *Evidence) { e.Folded = []Folded{{Stage: warehouse.Raw, Names: 3, Live: 9, Candidate: 8, Faults: Faults{Missing: 1}}} }, Policy{}, Fail, CodeMissing, "further names"},
+		{"a fault among the folded names", func(e *Evidence) {
+			e.Folded = []Folded{{Stage: warehouse.Raw, Names: 3, Live: 9, Candidate: 8, Faults: Faults{Missing: 1}}}
+		}, Policy{}, Fail, CodeMissing, "further names"},
 		{"both sides lost a request", func(e *Evidence) { e.Ledger.Requests++ }, Policy{}, Fail, CodeLost, "not the candidate's alone"},
 		{"both sides lost an item", func(e *Evidence) { e.Lost.Events = 2 }, Policy{}, Fail, CodeLost, "2 items"},
 		{"a request that was never accepted", func(e *Evidence) { e.Ledger.Requests-- }, Policy{}, Fail, CodeForeign, "never accepted"},

@@ -129,12 +129,12 @@ func TestDecodeEvidence(t *testing.T) {
 		data string
 		err  string
 	}{
-		"unknown field": {`{"schema":2,"verdict":"PASS"}`, "unknown field"},
-		"two documents": {`{"schema":2}{"schema":2}`, "invalid character"},
-		"not JSON":      {`PASS`, "invalid character"},
-		"wrong type":    {`{"schema":2,"ledger":{"requests":-1}}`, "cannot unmarshal"},
+		"unknown field":         {`{"schema":2,"verdict":"PASS"}`, "unknown field"},
+		"two documents":         {`{"schema":2}{"schema":2}`, "invalid character"},
+		"not JSON":              {`PASS`, "invalid character"},
+		"wrong type":            {`{"schema":2,"ledger":{"requests":-1}}`, "cannot unmarshal"},
 		"of the release before": {`{"schema":1,"events":[]}`, ""},
-		"newer":         {`{"schema":3,"anything":true}`, ""},
+		"newer":                 {`{"schema":3,"anything":true}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ev, err := DecodeEvidence([]byte(c.data))
