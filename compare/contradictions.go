@@ -104,7 +104,8 @@ func (m *muster) stage(stage warehouse.Stage) {
 		come := before.Extra + before.Changed + before.DeadLive + before.UndeliveredLive + before.PendingLive + before.UpstreamLive
 		m.must(f.Upstream <= gone && f.UpstreamLive <= come, "more is missing%s for what an earlier stage did than that stage shows", at)
 	}
-	if stage == warehouse.Trace {
+	closed := len(ev.open([]warehouse.Stage{stage})) == 0
+	if stage == warehouse.Trace && closed {
 		raw := m.sum(warehouse.Raw)
 		lacks := f.Missing + f.Undelivered + f.Pending + f.Upstream + f.Skipped
 		m.must(sum.Candidate+raw.DuplicatesCandidate+lacks >= raw.Candidate, "the candidate has %s and only %s", count(raw.Candidate, "raw row"), count(sum.Candidate, "outcome"))
@@ -116,7 +117,6 @@ func (m *muster) stage(stage warehouse.Stage) {
 		"%s live and %s staging rows%s do not differ by what is said to differ", grouped(sum.Live), grouped(sum.Candidate), at)
 	m.must(f.Undelivered == 0 || ev.Candidate.Holes.Requests() > 0, "events were never handed to %s%s, though it has no holes", ev.Candidate.Stack, at)
 	m.must(f.UndeliveredLive == 0 || ev.Live.Holes.Requests() > 0, "events were never handed to %s%s, though it has no holes", ev.Live.Stack, at)
-	closed := len(ev.open([]warehouse.Stage{stage})) == 0
 	m.must(!closed || f.Pending|f.PendingLive == 0, "events are pending%s in a window that is closed", at)
 	if stage == warehouse.Raw {
 		m.must(f.Skipped|f.Misrouted|f.MisroutedLive|f.Upstream|f.UpstreamLive == 0, "raw shows faults of later stages")

@@ -107,9 +107,12 @@ func (c *collector) outcomes(ctx context.Context, holes map[event.Stack][]Hole) 
 	for _, name := range names {
 		lp, kp := l[name], k[name]
 		odd := map[uint64]bool{}
+		var alike []uint64
 		for _, b := range union(lp.buckets, kp.buckets) {
-			if lp.buckets[b] != kp.buckets[b] {
+			if lp.buckets[b] != kp.buckets[b] || name == warehouse.Trace && skipped[b] {
 				odd[b] = true
+			} else {
+				alike = append(alike, b)
 			}
 		}
 		if name == warehouse.Trace {
@@ -117,6 +120,12 @@ func (c *collector) outcomes(ctx context.Context, holes map[event.Stack][]Hole) 
 		}
 		t := newTally(name, lp.events, kp.events)
 		live, candidate := c.edges(name, holes)
+		for _, p := range chunks(alike, lp.profile, profile{}, whole, c.o.ChunkRows) {
+			// Where both sides are alike they may still have sent the same events twice, and one side tells for both.
+			if err := c.query(ctx, c.sql.repeated(live.stack, name, p), func(r *row) { odd[r.count(0)] = true }); err != nil {
+				return err
+			}
+		}
 		for _, p := range chunks(slices.Sorted(maps.Keys(odd)), lp.profile, kp.profile, whole, c.o.ChunkRows) {
 			if err := c.tell(ctx, t, live, candidate, c.sql.outcomeFaults(live, candidate, name, p, c.o.Examples)); err != nil {
 				return err

@@ -102,6 +102,18 @@ const (
 	strayAgain     = 2
 )
 
+// repeated returns the buckets in which a side has more than one latest outcome of an event at a stage.
+func (d dialect) repeated(stack event.Stack, stage warehouse.Stage, p part) string {
+	return `SELECT DISTINCT ` + d.bucket(p) + ` AS bucket
+FROM (
+  SELECT frame
+  FROM ` + d.outcomes(stack) + `
+  WHERE ` + d.ofStages([]warehouse.Stage{stage}, p) + `
+  GROUP BY frame, request, item
+  HAVING COUNT(*) > 1
+) AS r`
+}
+
 // unanswered returns the buckets in which trace does not have exactly the places that raw has, by comparing digests.
 func (d dialect) unanswered(stack event.Stack, p part) string {
 	place := d.wide(d.digest("frame, request, item"))

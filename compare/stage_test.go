@@ -131,6 +131,10 @@ func TestStageFaults(t *testing.T) {
 		}, CodeSkipped, "trace", func(f Faults) uint64 { return f.Skipped }, 4, "on either side"},
 		{"sends twice", func(w *world) { w.repeat(event.Blue, "ga4", every(200)) }, CodeDuplicated, "ga4", func(f Faults) uint64 { return f.DuplicatesCandidate }, 4, "2 rows"},
 		{"live sends twice", func(w *world) { w.repeat(event.Green, "ga4", every(200)) }, CodeDuplicated, "ga4", func(f Faults) uint64 { return f.DuplicatesLive }, 4, "2 rows"},
+		{"both send the same twice", func(w *world) {
+			w.repeat(event.Green, "ga4", every(200))
+			w.repeat(event.Blue, "ga4", every(200))
+		}, CodeDuplicated, "ga4", func(f Faults) uint64 { return min(f.DuplicatesCandidate, f.DuplicatesLive) }, 4, "2 rows"},
 		{"sends more than live", func(w *world) { w.lose(event.Green, "ga4", every(200)) }, CodeExtra, "ga4", func(f Faults) uint64 { return f.Extra }, 4, ""},
 		{"sends to production", func(w *world) {
 			w.touch(event.Blue, "ga4", some(200, func(o *warehouse.Outcome) { o.Sink = "production" }))
