@@ -84,7 +84,7 @@ func (j *judge) stageRemarks() {
 				j.note("%s built %s at %s and did not send them (dry run)", side.stack, count(side.DryRun, "event"), name)
 			}
 			if side.Retries > 0 {
-				j.note("%s at %s sent events again in %s: not a difference", side.stack, name, retries(side.Retries))
+				j.note("%s at %s took %s: not a difference", side.stack, name, retries(side.Retries))
 			}
 			if side.Again > 0 {
 				ids := make([]string, min(5, len(side.AgainIDs)))
