@@ -244,7 +244,7 @@ type nameKey struct {
 // tallied is what outcomeNames tells of one of them.
 type tallied struct {
 	first, last uint64
-	counts      [7]uint64 // rows, went, dryRun, unsampled, retries, again, misrouted
+	counts      [7]uint64 // rows, went, rehearsed, unseen, retries, again, misrouted
 }
 
 func (n names) of(r *row) *tallied {
@@ -282,7 +282,7 @@ func (n names) into(ev *Evidence, stack event.Stack, out map[warehouse.Stage]sta
 		side := ev.stage(k.stage).side(ev, stack)
 		side.Rows += rows
 		side.add(BuildSeen{ID: k.build, Rows: rows, First: t.first, Last: t.last})
-		for i, to := range []*uint64{&side.Sent, &side.DryRun, &side.Unsampled, &side.Retries, &side.Again} {
+		for i, to := range []*uint64{&side.Sent, &side.Rehearsed, &side.Unseen, &side.Retries, &side.Again} {
 			*to += t.counts[1+i]
 		}
 		out[k.stage].events[k.name] += rows
