@@ -64,7 +64,7 @@ var allowed = map[string]map[string]string{
 		"event":     "positions, totals, builds",
 		"warehouse": "it reads both datasets; compare only reads",
 	},
-	"cmd/config":     {"event": "one section for each stack", "service": "secrets are files"},
+	"cmd/config":     {"event": "one section for each stack", "service": "secrets are files", "warehouse": "names of stages"},
 	"cmd/builds":     {"event": "builds have ids", "service": "durable replacement of small files"},
 	"cmd/send":       {"event": "eventIds of what was acknowledged", "event/body": "how many events a line holds"},
 	"cmd/supervisor": {"telemetry": "what became of the children"},
