@@ -61,6 +61,12 @@ var allowed = map[string]map[string]string{
 		"trace/pipeline": "it sends what the pipeline lets through",
 		"telemetry":      "outages and refusals are reported",
 	},
+	"trace/tracker/contract": {
+		"trace/pipeline":       "events to put into a vendor's form",
+		"trace/tracker":        "the suite runs against Vendor",
+		"trace/sandbox":        "the other side",
+		"trace/sandbox/record": "what arrived there",
+	},
 	"trace/tracker/wire":      {},
 	"trace/tracker/ga4":       vendorRules,
 	"trace/tracker/heap":      vendorRules,
