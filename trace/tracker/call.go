@@ -98,6 +98,7 @@ func (c *call) deliver() *waiting {
 		case Taken:
 			c.succeeded()
 			for _, t := range part {
+				t.group.most = 0
 				c.finish(t, Delivered, "", a)
 			}
 		case Partial:
@@ -164,16 +165,20 @@ func (c *call) divide(part []*task, j Judgement, a *Answer) (rest []*task) {
 		dead[r.Index] = r.Reason
 	}
 	until := c.o.Clock().Add(j.Hold)
+	held := make(map[*group]int)
 	for _, i := range j.Held {
 		if i >= 0 && i < len(part) {
-			part[i].group.until = until
+			held[part[i].group]++
 		}
+	}
+	for g, n := range held {
+		g.until, g.most = until, max(n/2, 1) // as many at once would be refused for ever
 	}
 	for i, t := range part {
 		switch reason, isDead := dead[i]; {
 		case isDead:
 			c.finish(t, Dead, reason, a)
-		case t.group.until.Equal(until):
+		case held[t.group] > 0:
 			c.left = append(c.left, t)
 		default:
 			rest = append(rest, t)
