@@ -83,7 +83,7 @@ func TestNoPlantedSecretGetsOut(t *testing.T) {
 			sent := 0
 			for i, fault := range []string{
 				"fault: echo, until_request: 30", "fault: echo, status: 503, until_request: 6", "fault: echo, status: 401, until_request: 4", "fault: outage, mode: refuse, until_request: 5",
-				"fault: outage, mode: reset, until_request: 5", "fault: outage, mode: hang, until_request: 4", "fault: half-open, until_request: 3", "fault: truncate, until_request: 3",
+				"fault: outage, mode: reset, until_request: 5", "fault: outage, mode: hang, until_request: 3", "fault: half-open, until_request: 2", "fault: truncate, until_request: 3",
 				"fault: error-body, until_request: 3", "fault: throttle, until_request: 3", "fault: content-type, until_request: 3",
 			} {
 				v.scenario("rules: [{name: x, vendor: " + string(k.which) + ", " + fault + "}]")
