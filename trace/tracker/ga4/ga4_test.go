@@ -178,3 +178,17 @@ func TestMessages(t *testing.T) {
 		}
 	}
 }
+
+// What lint warns of is what is rejected.
+func TestLintKnowsTheReservedNames(t *testing.T) {
+	limits, _ := pipeline.LimitsOf("ga4")
+	for _, name := range limits.Events {
+		e := made(name)
+		if ga4.New().Form(&e, new(tracker.Form)) == nil {
+			t.Errorf("%s is let pass", name)
+		}
+	}
+	if _, f := form(t, made("zone_delete")); strings.Count(string(f.Body[strings.Index(string(f.Body), "params"):]), ":")-1 != limits.Own {
+		t.Errorf("the tracker's own parameters are not %d: %s", limits.Own, f.Body)
+	}
+}
