@@ -57,9 +57,22 @@ var allowed = map[string]map[string]string{
 		"event/body": "a body is split as in the dispatcher, or positions would not agree",
 	},
 	"trace/tracker": {
-		"event":          "results are of positions",
-		"trace/pipeline": "it sends what the pipeline lets through",
+		"event":              "results are of positions",
+		"trace/pipeline":     "it sends what the pipeline lets through",
+		"telemetry":          "outages and refusals are reported",
+		"trace/tracker/wire": "the spellings that a secret has in JSON",
 	},
+	"trace/tracker/contract": {
+		"trace/pipeline":       "events to put into a vendor's form",
+		"trace/tracker":        "the suite runs against Vendor",
+		"trace/sandbox":        "the other side",
+		"trace/sandbox/record": "what arrived there",
+	},
+	"trace/tracker/wire":      {},
+	"trace/tracker/ga4":       vendorRules,
+	"trace/tracker/heap":      vendorRules,
+	"trace/tracker/amplitude": vendorRules,
+	"trace/tracker/webhook":   vendorRules,
 	"compare": {
 		"event":     "positions, totals, builds",
 		"warehouse": "it reads both datasets; compare only reads",
@@ -83,6 +96,13 @@ var allowed = map[string]map[string]string{
 		"service":   "its HTTP face",
 		"telemetry": "",
 	},
+}
+
+// vendorRules hold for each vendor: pure functions, so nothing that logs, counts, stores or sends.
+var vendorRules = map[string]string{
+	"trace/pipeline":     "its events are what it puts into the vendor's form",
+	"trace/tracker":      "it implements Vendor",
+	"trace/tracker/wire": "JSON that keeps every byte",
 }
 
 // free packages tie the others together and may import any of them.
