@@ -88,13 +88,13 @@ func (in *intake) Apply(ctx context.Context, d *event.Delivery, _ []byte) (event
 
 	defer in.batch.Reset() // no delivery's bytes are kept alive
 	began := time.Now()
-	made := &making{intake: in, force: t.inForce.Load(), d: d, from: s.Cursor, controls: controls, tally: tally{rejected: map[string]int{}}}
-	made.Addition = backlog.Addition{Cursor: s.Cursor, Journals: journals, Head: s.Head, Total: s.Total}
+	made := &making{in: in, force: t.inForce.Load(), d: d, from: s.Cursor, controls: controls, tally: tally{rejected: map[string]int{}}}
+	made.add = backlog.Addition{Cursor: s.Cursor, Journals: journals, Head: s.Head, Total: s.Total}
 	if d.To().Compare(s.Cursor) > 0 {
-		made.Cursor = d.To()
+		made.add.Cursor = d.To()
 	}
 	if n := len(controls); n > 0 {
-		made.Head = controls[n-1].Sequence
+		made.add.Head = controls[n-1].Sequence
 	}
 	if err := made.all(); err != nil {
 		in.encoder.Encode(&backlog.Message{}) // what was added is not wanted
@@ -103,7 +103,7 @@ func (in *intake) Apply(ctx context.Context, d *event.Delivery, _ []byte) (event
 	}
 	t.metrics.process.Observe(time.Since(began).Seconds())
 	// Once begun it is seen through: a caller that goes away must not leave it unknown what is in the window of messageIds.
-	if err := t.backlog.Append(context.WithoutCancel(ctx), made.Addition); err != nil {
+	if err := t.backlog.Append(context.WithoutCancel(ctx), made.add); err != nil {
 		if errors.Is(err, backlog.ErrClosed) {
 			err = fmt.Errorf("%w: %w", warehouse.ErrBusy, err)
 		}
@@ -112,7 +112,7 @@ func (in *intake) Apply(ctx context.Context, d *event.Delivery, _ []byte) (event
 	t.metrics.took(&made.tally)
 	t.unknown.Add(made.unknown)
 	t.refused.Add(made.refused)
-	return made.Cursor, nil
+	return made.add.Cursor, nil
 }
 
 // newControls are those behind head: others are in the backlog already.
@@ -174,8 +174,8 @@ type tally struct {
 
 // making is a delivery on its way into messages.
 type making struct {
-	*intake
-	backlog.Addition
+	in       *intake
+	add      backlog.Addition
 	force    *inForce
 	d        *event.Delivery
 	from     event.Cursor // of the message under construction
@@ -202,7 +202,7 @@ func (m *making) all() error {
 		// The role that the mirror stamped on the frame when it handed it over, not today's: it decides for good whose
 		// project the frame's events go to.
 		sink := tracker.Staging
-		if f.Live == string(m.t.o.Stack) {
+		if f.Live == string(m.in.t.o.Stack) {
 			sink = tracker.Production
 		}
 		for i, r := range frame.Requests {
@@ -210,7 +210,7 @@ func (m *making) all() error {
 			if have.Covers(f.Sequence, request) || !m.d.Contains(f.Sequence, request) {
 				continue
 			}
-			if m.encoder.Size() > maxMessageBytes || m.encoder.Count() > maxMessageOutcomes {
+			if m.in.encoder.Size() > maxMessageBytes || m.in.encoder.Count() > maxMessageOutcomes {
 				m.message(event.Cursor{Frame: f.Sequence, Request: request})
 			}
 			if err := m.request(f.Sequence, request, r, sink); err != nil {
@@ -218,14 +218,14 @@ func (m *making) all() error {
 			}
 		}
 	}
-	m.message(m.Cursor)
+	m.message(m.add.Cursor)
 	return nil
 }
 
 // message ends the message under construction at to.
 func (m *making) message(to event.Cursor) {
-	m.Messages = append(m.Messages, m.encoder.Encode(&backlog.Message{
-		From: m.from, To: to, Journal: m.d.Journal, At: time.Now().UnixMicro(), Build: m.force.build.ID, Total: m.Total, Controls: m.controls,
+	m.add.Messages = append(m.add.Messages, m.in.encoder.Encode(&backlog.Message{
+		From: m.from, To: to, Journal: m.d.Journal, At: time.Now().UnixMicro(), Build: m.force.build.ID, Total: m.add.Total, Controls: m.controls,
 	}))
 	m.from, m.controls = to, nil
 }
@@ -234,11 +234,11 @@ func (m *making) message(to event.Cursor) {
 func (m *making) request(frame uint64, request uint32, r *event.Request, sink tracker.Sink) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			m.t.o.Telemetry.Panic(v, slog.Uint64("frame", frame), slog.Int("request", int(request)))
+			m.in.t.o.Telemetry.Panic(v, slog.Uint64("frame", frame), slog.Int("request", int(request)))
 			err = &delivery.Failed{Frame: frame, Request: request, Panic: true}
 		}
 	}()
-	b := &m.batch
+	b := &m.in.batch
 	b.Reset()
 	m.force.pipeline.Process(frame, request, r, b)
 	now := time.Now().UnixMicro()
@@ -252,11 +252,11 @@ func (m *making) request(frame uint64, request uint32, r *event.Request, sink tr
 		if from.Result == pipeline.Accepted {
 			e := &events[0]
 			events = events[1:]
-			if e.Key != e.ID && m.t.backlog.Seen(e.Key, r.ReceivedAt) {
+			if e.Key != e.ID && m.in.t.backlog.Seen(e.Key, r.ReceivedAt) {
 				o.Outcome, o.Reason = string(pipeline.Rejected), ReasonDuplicate
 			} else {
-				m.encoder.Event(e, sink)
-				m.Total++
+				m.in.encoder.Event(e, sink)
+				m.add.Total++
 			}
 		} else {
 			o.Response = ruling(from)
@@ -264,7 +264,7 @@ func (m *making) request(frame uint64, request uint32, r *event.Request, sink tr
 				m.refused = append(m.refused, pipeline.Unknown{Event: from.Source, Reason: from.Reason})
 			}
 		}
-		m.encoder.Outcome(&o)
+		m.in.encoder.Outcome(&o)
 		if o.Outcome == string(pipeline.Accepted) {
 			m.tally.accepted++
 		} else {
@@ -274,7 +274,7 @@ func (m *making) request(frame uint64, request uint32, r *event.Request, sink tr
 	m.tally.requests++
 	m.unknown = append(m.unknown, b.Unknown...)
 	for _, f := range b.Faults {
-		m.t.o.Telemetry.Failure("the pipeline met a bug", fmt.Errorf("at %v: %s", f.Position, f.Stack),
+		m.in.t.o.Telemetry.Failure("the pipeline met a bug", fmt.Errorf("at %v: %s", f.Position, f.Stack),
 			slog.String("stage", string(warehouse.Trace)), slog.String("position", f.Position.String()))
 	}
 	return nil

@@ -35,6 +35,7 @@ type lane struct {
 	reader    sync.WaitGroup
 	settlers  sync.WaitGroup
 	closeOnce sync.Once
+	asked     chan struct{} // closed when the warehouse has said where the lane's stages stand
 
 	room, known, ripe, retry chan struct{} // cap 1: to read on; to settle; to ship; to send dead letters again
 
@@ -50,7 +51,7 @@ type lane struct {
 	resending map[event.Position]*resending // guarded by mu: dead letters that are sent again
 	again     []event.Position              // guarded by mu: the last ones sent again in doubt
 	requeued  []event.Position              // guarded by mu: dead letters to be sent again
-	synced    bool                          // guarded by mu: the warehouse has said where the lane's stages stand
+	stored    event.Cursor                  // guarded by mu: the warehouse's cursor of the stage, once asked
 	shipError error                         // guarded by mu: why the last batch did not get through
 	settleErr error                         // guarded by mu: likewise the last change
 	bug       error                         // guarded by mu: what keeps the lane from reading
@@ -86,7 +87,7 @@ type row struct {
 
 func newLane(t *Trace, name string) *lane {
 	l := &lane{
-		t: t, name: name, rows: map[event.Position]*row{}, resending: map[event.Position]*resending{},
+		t: t, name: name, asked: make(chan struct{}), rows: map[event.Position]*row{}, resending: map[event.Position]*resending{},
 		room: make(chan struct{}, 1), known: make(chan struct{}, 1), ripe: make(chan struct{}, 1), retry: make(chan struct{}, 1),
 	}
 	l.drained, l.drain_ = context.WithCancel(context.Background())

@@ -52,6 +52,7 @@ type Options struct {
 
 	ShipEvery     time.Duration // how often a lane's outcomes go to the warehouse, unless there are many; 0: 250 ms
 	AppendTimeout time.Duration // for one append; 0: 1 min
+	AskFirst      time.Duration // for how long a lane waits at its start for the warehouse to say what it has of it; 0: 3 s
 	Grace         time.Duration // for calls in flight when the process stops; 0: 5 s
 }
 
@@ -78,6 +79,7 @@ func (o *Options) applyDefaultsAndValidate() error {
 	o.MaxDead = positive(o.MaxDead, 10_000)
 	o.ShipEvery = positive(o.ShipEvery, 250*time.Millisecond)
 	o.AppendTimeout = positive(o.AppendTimeout, time.Minute)
+	o.AskFirst = positive(o.AskFirst, 3*time.Second)
 	o.Grace = positive(o.Grace, 5*time.Second)
 	if o.MaxDeliveryBytes < event.MaxFrameBytes+64<<10 {
 		return fmt.Errorf("trace: MaxDeliveryBytes is %d, less than the largest frame (%d) needs", o.MaxDeliveryBytes, event.MaxFrameBytes+64<<10)

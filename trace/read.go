@@ -17,6 +17,11 @@ import (
 // read takes messages out of the backlog, in order, and hands their events to the sender. It ends with t.reading.
 func (l *lane) read() {
 	ctx := l.t.reading
+	select {
+	case <-l.asked:
+	case <-time.After(l.t.o.AskFirst):
+	case <-ctx.Done():
+	}
 	earlier, err := l.kept.Recover()
 	if err != nil {
 		l.broken(err)
@@ -99,13 +104,18 @@ func (l *lane) stalled(err error) {
 
 // take puts a message into the queue and returns what of it is to be sent.
 func (l *lane) take(m *backlog.Message, earlier *backlog.Recovered) []tracker.Item {
-	state := l.kept.State()
+	below := l.kept.State().Cursor // an earlier process shipped it
+	l.mu.Lock()
+	if l.stored.Compare(below) > 0 {
+		below = l.stored
+	}
+	l.mu.Unlock()
 	w := &work{number: m.Number, total: m.Total, journal: m.Journal, to: m.To, controls: m.Controls}
 	var items []tracker.Item
 	if l.sender == nil {
 		w.rows = make([]row, 0, len(m.Outcomes))
 		for i := range m.Outcomes {
-			if o := &m.Outcomes[i]; !state.Cursor.Covers(o.Frame, o.Position.Request) {
+			if o := &m.Outcomes[i]; !below.Covers(o.Frame, o.Position.Request) {
 				w.rows = append(w.rows, row{work: w, Outcome: *o, known: true})
 			}
 		}
@@ -114,8 +124,8 @@ func (l *lane) take(m *backlog.Message, earlier *backlog.Recovered) []tracker.It
 		w.rows = make([]row, 0, len(m.Events))
 		for i := range m.Events {
 			e := &m.Events[i]
-			if state.Cursor.Covers(e.Frame, e.Request) {
-				continue // an earlier process shipped it
+			if below.Covers(e.Frame, e.Request) {
+				continue
 			}
 			if o, ok := earlier.Results[e.Position]; ok {
 				delete(earlier.Results, e.Position)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/trace/backlog"
-	"github.com/sparrowhq/sparrow/trace/pipeline"
 	"github.com/sparrowhq/sparrow/trace/tracker"
 	"github.com/sparrowhq/sparrow/warehouse"
 )
@@ -76,17 +75,107 @@ func outcome(o *warehouse.Outcome, r *tracker.Result, again bool) {
 	}
 }
 
-// resending is a dead letter on its way to the vendor again.
-type resending struct {
-	letter backlog.Letter
-	build  string
+// settle makes durable what became known, until the lane is drained.
+func (l *lane) settle() {
+	const least = 100 * time.Millisecond
+	wait := least
+	for {
+		select {
+		case <-l.known:
+		case <-l.drained.Done():
+		}
+		ended := l.drained.Err() != nil
+		if !ended {
+			l.gather()
+		}
+		l.mu.Lock()
+		change, waiting := l.pending, l.waiting
+		l.pending, l.waiting = backlog.Change{}, nil
+		l.mu.Unlock()
+		err := l.kept.Commit(context.Background(), change)
+		l.mu.Lock()
+		if err != nil {
+			l.putBackLocked(change)
+		} else {
+			l.settledLocked(change.Results)
+			if len(change.Corrections) > 0 {
+				signal(l.ripe)
+			}
+			if len(change.Freed) > 0 {
+				signal(l.room)
+			}
+		}
+		before := l.settleErr
+		l.settleErr = err
+		l.mu.Unlock()
+		for _, done := range waiting {
+			done <- err
+		}
+		switch {
+		case err == nil && ended:
+			return
+		case err == nil:
+			wait = least
+			continue
+		case before == nil:
+			l.t.o.Telemetry.Failure("results cannot be made durable; trying again", err, slog.String("tracker", l.name))
+		}
+		if ended {
+			return // what is not durable is found out by the next process: it is sent again
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-l.drained.Done():
+			timer.Stop()
+		}
+		wait = min(2*wait, 5*time.Second)
+		signal(l.known)
+	}
 }
 
-// redoneLocked takes the result of a dead letter that was sent again: a correction of its outcome.
-func (l *lane) redoneLocked(one *resending, r *tracker.Result) {
-	o := &one.letter.Outcome
-	again := one.letter.Intent
-	outcome(o, r, again && r.Again())
-	l.correctLocked(one, r.Detail, r.At, r.Outcome == tracker.Dead)
-	l.t.metrics.result(l.name, o, r)
+// gather lets results come together for a moment, since a transaction costs the same for one as for many. Calls that wait
+// for their intents are not held up.
+func (l *lane) gather() {
+	const moment = 10 * time.Millisecond
+	timer := time.NewTimer(moment)
+	defer timer.Stop()
+	for {
+		l.mu.Lock()
+		urgent := len(l.waiting) > 0
+		l.mu.Unlock()
+		if urgent {
+			return
+		}
+		select {
+		case <-timer.C:
+			return
+		case <-l.known:
+		case <-l.drained.Done():
+			return
+		}
+	}
+}
+
+// putBackLocked puts a change that failed before what became known since. Its intents are given up: who waits for them is
+// told, and makes no call.
+func (l *lane) putBackLocked(c backlog.Change) {
+	now := &l.pending
+	now.Through = max(now.Through, c.Through)
+	now.Results = append(c.Results, now.Results...)
+	now.Again += c.Again
+	now.Letters = append(c.Letters, now.Letters...)
+	now.Freed = append(c.Freed, now.Freed...)
+	now.Corrections = append(c.Corrections, now.Corrections...)
+}
+
+// settledLocked notes that results are durable.
+func (l *lane) settledLocked(results []warehouse.Outcome) {
+	for i := range results {
+		r := l.rows[results[i].Position]
+		delete(l.rows, results[i].Position)
+		if r.work.open--; r.work.open == 0 {
+			signal(l.ripe)
+		}
+	}
 }

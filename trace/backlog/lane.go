@@ -415,6 +415,28 @@ func (l *Lane) ShipLate(ctx context.Context, n uint64) error {
 	}, nil)
 }
 
+// RenumberLate gives the corrections that are not in the warehouse the numbers from n on: it has lost some it had.
+func (l *Lane) RenumberLate(ctx context.Context, n uint64) error {
+	return l.change(ctx, func(_ *bolt.Tx, lane *bolt.Bucket, s *LaneState) error {
+		late := lane.Bucket(bucketLate)
+		var kept [][]byte
+		for ; s.Shipped < s.Late; s.Shipped++ {
+			kept = append(kept, append([]byte(nil), late.Get(key(s.Shipped))...))
+			if err := late.Delete(key(s.Shipped)); err != nil {
+				return err
+			}
+		}
+		s.Shipped, s.Late = n, n
+		for _, one := range kept {
+			if err := late.Put(key(s.Late), one); err != nil {
+				return err
+			}
+			s.Late++
+		}
+		return nil
+	}, nil)
+}
+
 // Corrections returns at most limit corrections that are not in the warehouse, and the number of the first.
 func (l *Lane) Corrections(limit int) (first uint64, corrections []warehouse.Outcome, err error) {
 	err = l.b.db.View(func(tx *bolt.Tx) error {
