@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -39,7 +40,9 @@ func (e *Engine) Normalise(ctx context.Context, stack event.Stack, properties []
 		properties[i].Keys = slices.Clone(properties[i].Keys)
 	}
 	for attempt := 0; ; attempt++ {
-		e.gate.enter(stack) // making views stops everybody's appends for a moment: the candidate's are no exception
+		if err := e.pause(ctx, stack); err != nil {
+			return err
+		}
 		opened, err := e.normalise(stack, properties)
 		switch {
 		case err == nil:
@@ -51,6 +54,28 @@ func (e *Engine) Normalise(ctx context.Context, stack event.Stack, properties []
 			return fmt.Errorf("warehouse: raw_normalized of %s: %w", stack, err)
 		}
 	}
+}
+
+// restFactor is how long the candidate may not change its columns after it did, in multiples of what it took: making
+// views stops everybody's appends.
+const restFactor = 20
+
+// pause waits until stack may change its columns.
+func (e *Engine) pause(ctx context.Context, stack event.Stack) error {
+	e.mu.Lock()
+	rest := time.Until(e.rest[stack])
+	e.mu.Unlock()
+	if live := e.state.live(); rest > 0 && live != "" && live != stack {
+		select {
+		case <-time.After(rest):
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-e.queries.Done():
+			return ErrClosed
+		}
+	}
+	e.gate.enter(stack)
+	return nil
 }
 
 // normalise keeps the properties and makes the views, in one transaction that nobody else writes beside.
@@ -65,6 +90,12 @@ func (e *Engine) normalise(stack event.Stack, properties []warehouse.Property) (
 		return e.opened, nil
 	}
 	next := map[event.Stack][]warehouse.Property{stack: properties, stack.Other(): all[stack.Other()]}
+	defer func(began time.Time) {
+		now := time.Now()
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.rest[stack] = now.Add(restFactor * now.Sub(began))
+	}(time.Now())
 	list, err := json.Marshal(properties)
 	if err != nil {
 		return e.opened, err
