@@ -101,7 +101,7 @@ func (l *lane) settle() {
 			if len(change.Corrections) > 0 {
 				signal(l.ripe)
 			}
-			if len(change.Freed) > 0 {
+			if len(change.Freed)+len(change.Results) > 0 {
 				signal(l.room)
 			}
 		}
