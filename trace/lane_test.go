@@ -216,7 +216,7 @@ func TestDeadLetters(t *testing.T) {
 	p.do(http.MethodPost, "/v1/dead/retry", map[string]any{"tracker": "hook", "positions": []string{"1.0.0", "1.1.0"}}, nil)
 	until(t, "they died again", func() bool {
 		p.do(http.MethodGet, "/v1/dead/hook/1.0.0", nil, &letter)
-		return letter.Revision == 1 && !letter.Retrying
+		return letter.Revision == 1 && !letter.Retrying && p.status().Lanes["hook"].Resending == 0
 	})
 	// Now it hangs; everything is sent again, and the process ends in the middle of it.
 	v.scenario("rules: [{name: hung, vendor: webhook, fault: outage, mode: hang}]")
