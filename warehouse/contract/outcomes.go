@@ -25,6 +25,7 @@ func (h *history) outcomes(stack event.Stack, stage warehouse.Stage, from, to ev
 	for _, r := range rows.Rows {
 		o := warehouse.Outcome{
 			Position: r.Position, Timestamp: r.Timestamp, Build: r.Build, Event: r.Event, Sink: "production", Outcome: "delivered",
+			Reason: []string{"", "twelve bytes", "bytes twelve", "a text beyond them", "them beyond a text"}[r.Item/2%5], // repeated, and others of the same length
 			Status: 200 + int32(r.Item%5), Attempts: 1 + r.Item%2, Digest: uint64(r.Frame)<<56 + uint64(r.Item), Latency: int64(r.Frame * 1000),
 		}
 		if r.Frame%7 == 3 {

@@ -39,16 +39,17 @@ func (e *Engine) Normalise(ctx context.Context, stack event.Stack, properties []
 	for i := range properties {
 		properties[i].Keys = slices.Clone(properties[i].Keys)
 	}
+	if err := e.pause(ctx, stack); err != nil {
+		return err
+	}
 	for attempt := 0; ; attempt++ {
-		if err := e.pause(ctx, stack); err != nil {
-			return err
-		}
 		opened, err := e.normalise(stack, properties)
 		switch {
 		case err == nil:
 			return nil
 		case outOfMemory(err) && !broken(err) && attempt < 5:
-			e.makeRoom()
+			release, _ := e.makeRoom()
+			defer release()
 		case broken(err) && attempt == 0 && e.reopen(opened, err):
 		default:
 			return fmt.Errorf("warehouse: raw_normalized of %s: %w", stack, err)
