@@ -53,6 +53,8 @@ func TestContract(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return both{open(t, options(s)), s}
+		o := options(s)
+		o.AppendBytes = 1<<20 + 64<<10 // so that large requests are cut
+		return both{open(t, o), s}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -260,4 +261,46 @@ func anyFault(t *testing.T, f fake.Fault) {
 	}
 	j.verify(t, e)
 	t.Logf("struck %d times", hits)
+}
+
+// TestTwoProcesses has a second warehouse started by mistake: each takes the tables away from the other, again and again,
+// and what either acknowledged is there once.
+func TestTwoProcesses(t *testing.T) {
+	s := start(t, fake.Options{})
+	o := options(s)
+	j := newTraffic(t, 40)
+	s.Set(fake.Fault{Call: "AppendRows", Kind: fake.DeliveredLate, Every: 5, After: 2})
+	var wg sync.WaitGroup
+	for range 2 {
+		e := open(t, o)
+		defer e.Close()
+		for _, stack := range event.Stacks() {
+			for _, stage := range []warehouse.Stage{warehouse.Raw, warehouse.Trace} {
+				wg.Go(func() {
+					for at := (event.Cursor{}); at.Compare(j.end()) < 0; {
+						to := event.Cursor{Frame: min(at.Frame+4, j.end().Frame)}
+						got, err := e.Append(t.Context(), j.batch(stack, stage, at, to))
+						var gap *warehouse.GapError
+						switch {
+						case errors.As(err, &gap):
+							t.Errorf("%s, %s: %v although everything below was acknowledged", stack, stage, err)
+							return
+						case err == nil:
+							at = got
+						}
+					}
+				})
+			}
+		}
+	}
+	wg.Wait()
+	s.Set()
+	e := open(t, o)
+	defer e.Close()
+	for _, stack := range event.Stacks() {
+		if _, err := e.Append(t.Context(), j.batch(stack, warehouse.Stage("ga4").Late(), event.Cursor{}, event.Cursor{Frame: 5})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.verify(t, e)
 }

@@ -274,7 +274,7 @@ func oddBytes(t *testing.T, w warehouse.Warehouse) {
 
 func manyItems(t *testing.T, w warehouse.Warehouse) {
 	h, c := small(t)
-	h.frame(1, 30_000, 0, 20_000, 1)
+	h.frame(1, many(w, 30_000), 0, many(w, 20_000), 1)
 	h.frame(1)
 	mustAppend(t, w, h.batch(event.Green, event.Cursor{}, h.end(), c))
 	equalRows(t, "green.raw", h.rows(), stored(t, w, "green.raw"))
