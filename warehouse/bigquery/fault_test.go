@@ -304,3 +304,46 @@ func TestTwoProcesses(t *testing.T) {
 	}
 	j.verify(t, e)
 }
+
+// TestRequestLargerThanAnAppend has a request arrive in parts, and the process end between them.
+func TestRequestLargerThanAnAppend(t *testing.T) {
+	s := start(t, fake.Options{})
+	o := options(s)
+	o.AppendBytes, o.CallTimeout, o.Patience = 4096, 200*time.Millisecond, 100*time.Millisecond
+	j := newTraffic(t, 1)
+	const items = 200
+	b := j.batch(event.Green, warehouse.Raw, event.Cursor{}, event.Cursor{Frame: 3})
+	b.Rows = b.Rows[:0]
+	for item := range uint32(items) {
+		b.Rows = append(b.Rows, j.row(event.Position{Frame: 2, Request: 1, Item: item}, items))
+	}
+	s.Set(fake.Fault{Call: "AppendRows", Kind: fake.Hang, Every: 4}) // the first is the journal's
+	for n := 0; ; n++ {
+		e := open(t, o)
+		before := s.Calls("AppendRows")
+		at, err := e.Append(t.Context(), b)
+		if err == nil && at == b.To {
+			e.Close()
+			if n == 0 || s.Calls("AppendRows") == before {
+				t.Fatalf("the request came in one piece, %d times interrupted", n)
+			}
+			break
+		}
+		if at, err := e.Cursor(t.Context(), event.Green, 0, warehouse.Raw); err != nil || at.Compare(event.Cursor{Frame: 2, Request: 1}) > 0 {
+			t.Fatalf("cursor %v, %v: it stands behind a request that is not all there", at, err)
+		}
+		e.Close()
+	}
+	s.Set()
+	e := open(t, o)
+	defer e.Close()
+	err := e.each(t.Context(), "SELECT COUNT(*), COUNT(DISTINCT item), MAX(item) FROM green.raw", func(r []any) error {
+		if r[0] != int64(items) || r[1] != int64(items) || r[2] != int64(items-1) {
+			t.Errorf("%v rows, %v items, the last is %v; want %d, once each", r[0], r[1], r[2], items)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
