@@ -347,3 +347,80 @@ func TestRequestLargerThanAnAppend(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestUnknownIsNotTakenForStored has an append arrive whose answer never comes, until its callers give up. What is sent
+// next, at what would be the same offset, is something else.
+func TestUnknownIsNotTakenForStored(t *testing.T) {
+	s := start(t, fake.Options{})
+	o := options(s)
+	o.CallTimeout, o.Patience = 100*time.Millisecond, time.Millisecond
+	e := open(t, o)
+	defer e.Close()
+	j := newTraffic(t, 20)
+	from, mid := event.Cursor{}, event.Cursor{Frame: 5}
+	if _, err := e.Append(t.Context(), j.batch(event.Green, warehouse.Raw, from, mid)); err != nil {
+		t.Fatal(err)
+	}
+	s.Set(fake.Fault{Call: "AppendRows", Kind: fake.AnswerHangs})
+	if at, err := e.Append(t.Context(), j.batch(event.Green, warehouse.Raw, mid, event.Cursor{Frame: 7})); err == nil {
+		t.Fatalf("acknowledged without an answer, cursor %v", at)
+	}
+	s.Set()
+	for {
+		if at, err := e.Append(t.Context(), j.batch(event.Green, warehouse.Raw, mid, j.end())); err == nil {
+			if at != j.end() {
+				t.Fatalf("cursor %v", at)
+			}
+			break
+		}
+	}
+	want := int64(len(j.batch(event.Green, warehouse.Raw, from, j.end()).Rows))
+	err := e.each(t.Context(), "SELECT COUNT(*), COUNT(DISTINCT frame * 100 + request * 10 + item) FROM green.raw", func(r []any) error {
+		if r[0] != want || r[1] != want {
+			t.Errorf("%v rows at %v positions, want %d", r[0], r[1], want)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestClaimsDoNotOverwriteEachOther has many processes claim a table at once: the description still names every stream
+// that somebody was told is theirs, or it could never be finalised.
+func TestClaimsDoNotOverwriteEachOther(t *testing.T) {
+	s := start(t, fake.Options{})
+	e := open(t, options(s))
+	defer e.Close()
+	w := e.writers[event.Blue][correctionsLog]
+	var mu sync.Mutex
+	var claimed []string
+	var wg sync.WaitGroup
+	for n := range 24 {
+		wg.Go(func() {
+			name := fmt.Sprintf("stream-%d", n)
+			if _, _, err := w.claim(t.Context(), name); err == nil {
+				mu.Lock()
+				claimed = append(claimed, name)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	m, err := w.meta().Metadata(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := parseDescription("t", m.Description)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(claimed) == 0 || len(d.before) != len(claimed) { // and the stream of the engine itself
+		t.Errorf("%d claims succeeded, the description has %d streams before the last", len(claimed), len(d.before))
+	}
+	for _, name := range claimed {
+		if d.writer != name && !slices.Contains(d.before, name) {
+			t.Errorf("%s was claimed and is forgotten", name)
+		}
+	}
+}
