@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -289,10 +290,7 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 		t.Fatal(err)
 	}
 	printed = append(printed, fmt.Sprint(families))
-	secrets := append([]string{"ya29.", "assertion="}, tokens.seen...)
-	for _, line := range strings.Split(strings.TrimSpace(key), "\n")[1:3] {
-		secrets = append(secrets, line)
-	}
+	secrets := slices.Concat([]string{"ya29.", "assertion="}, tokens.seen, strings.Split(strings.TrimSpace(key), "\n")[1:3])
 	for _, p := range printed {
 		for _, secret := range secrets {
 			if secret != "" && strings.Contains(p, secret) {

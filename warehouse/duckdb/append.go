@@ -3,16 +3,10 @@ package duckdb
 import (
 	"context"
 	"fmt"
-	"math"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
 	"github.com/sparrowhq/sparrow/warehouse/rules"
-)
-
-const (
-	maxInt   = math.MaxInt64
-	maxInt32 = math.MaxInt32
 )
 
 // Append implements warehouse.Appender.

@@ -28,13 +28,13 @@ func lex(sql string) ([]token, error) {
 		case strings.HasPrefix(sql[i:], "/*"):
 			end := strings.Index(sql[i+2:], "*/")
 			if end < 0 {
-				return nil, fmt.Errorf("Syntax error: Unclosed comment")
+				return nil, fmt.Errorf("syntax error: Unclosed comment")
 			}
 			i += end + 4
 		case c == '`':
 			end := strings.IndexByte(sql[i+1:], '`')
 			if end < 0 {
-				return nil, fmt.Errorf("Syntax error: Unclosed identifier literal")
+				return nil, fmt.Errorf("syntax error: Unclosed identifier literal")
 			}
 			for j, part := range strings.Split(sql[i+1:i+1+end], ".") {
 				if j > 0 {
@@ -95,7 +95,7 @@ func literal(s string) (text string, n int, err error) {
 		case strings.HasPrefix(s[i:], quote):
 			return b.String(), i + len(quote), nil
 		case s[i] == '\n' && len(quote) == 1:
-			return "", 0, fmt.Errorf("Syntax error: Unclosed string literal")
+			return "", 0, fmt.Errorf("syntax error: Unclosed string literal")
 		case s[i] == '\\' && i+1 < len(s):
 			escapes := map[byte]string{'n': "\n", 't': "\t", 'r': "\r", 'b': "\b", 'f': "\f", 'a': "\a", 'v': "\v", '\\': "\\", '\'': "'", '"': "\"", '`': "`", '?': "?"}
 			v, ok := escapes[s[i+1]]
@@ -103,10 +103,10 @@ func literal(s string) (text string, n int, err error) {
 				var r rune
 				size := map[byte]int{'x': 2, 'u': 4, 'U': 8}[s[i+1]]
 				if size == 0 || len(s) < i+2+size {
-					return "", 0, fmt.Errorf("Syntax error: Illegal escape sequence: \\%c", s[i+1])
+					return "", 0, fmt.Errorf("syntax error: Illegal escape sequence: \\%c", s[i+1])
 				}
 				if _, err := fmt.Sscanf(s[i+2:i+2+size], "%x", &r); err != nil {
-					return "", 0, fmt.Errorf("Syntax error: Illegal escape sequence: \\%c", s[i+1])
+					return "", 0, fmt.Errorf("syntax error: Illegal escape sequence: \\%c", s[i+1])
 				}
 				v = string(r)
 				i += size
@@ -118,7 +118,7 @@ func literal(s string) (text string, n int, err error) {
 			i++
 		}
 	}
-	return "", 0, fmt.Errorf("Syntax error: Unclosed string literal")
+	return "", 0, fmt.Errorf("syntax error: Unclosed string literal")
 }
 
 // types are GoogleSQL's, in DuckDB's words. A NUMERIC is an integer here, which is all we use it for.
@@ -176,7 +176,7 @@ func translate(sql string) (*statement, error) {
 		all = all[:len(all)-1]
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("Syntax error: Unexpected end of statement")
+		return nil, fmt.Errorf("syntax error: Unexpected end of statement")
 	}
 	st := &statement{kind: kindOf(all)}
 	for _, t := range all {
