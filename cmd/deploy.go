@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,7 +127,7 @@ anything else. If it does not become ready, the old one runs again and nothing i
 				}
 				r.Build = swapped.Build
 			}
-			decision, err := d.Candidate(ctx, r)
+			decision, err := declare(ctx, d, r)
 			if err != nil {
 				return err
 			}
@@ -186,6 +187,28 @@ func awaitBuild(ctx context.Context, d deploy.Client, want swapAnswer) error {
 		case <-ctx.Done():
 			return fmt.Errorf("%s runs %s, but the mirror has not noticed: look at `sparrow deploy status`, then declare it with `sparrow deploy candidate`", want.Stack, compare.BuildName(want.Build))
 		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// declare declares the candidate. A mirror that has just started has not spoken with the candidate yet, so what is
+// refused for not knowing its build is asked again for a few seconds.
+func declare(ctx context.Context, d deploy.Client, r deploy.Request) (deploy.Decision, error) {
+	patience, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for {
+		decision, err := d.Candidate(ctx, r)
+		var refused *deploy.RefusedError
+		unknown := errors.As(err, &refused) && !slices.ContainsFunc(refused.Refusals, func(x deploy.Refusal) bool {
+			return x.Code != deploy.RefuseUnreachable && x.Code != deploy.RefuseBuild
+		})
+		if !unknown {
+			return decision, err
+		}
+		select {
+		case <-patience.Done():
+			return decision, err
+		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }
@@ -255,7 +278,7 @@ func (p *program) deployHistory() *cobra.Command {
 			if p.json {
 				return p.printJSON(compare.NewHistory(t))
 			}
-			return deploy.WriteHistory(p.Stdout, t)
+			return deploy.WriteHistory(p.Stdout, t, p.screen(p.Stdout).Terminal)
 		}),
 	}
 	p.jsonFlag(c)

@@ -151,7 +151,7 @@ func (d *doctor) processes(ctx context.Context) {
 		c := &d.in.config
 		list = []endpoint{{Name: mirrorName, URL: d.in.endpoints.Admin}, {Name: warehouseName, URL: c.Warehouse.URL}}
 		for _, stack := range event.Stacks() {
-			list = append(list, endpoint{Name: dispatcherName(stack), URL: c.Stacks.Of(stack).URL})
+			list = append(list, endpoint{Name: dispatcherName(stack), URL: c.Stacks.Of(stack).URL}, endpoint{Name: traceName(stack), URL: c.Stacks.Of(stack).Trace.URL})
 		}
 	}
 	client := &http.Client{Timeout: 5 * time.Second}

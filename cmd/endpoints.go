@@ -27,7 +27,7 @@ type endpoints struct {
 }
 
 type endpoint struct {
-	Name string `json:"name"` // "mirror", "warehouse", "green-dispatcher", "blue-dispatcher"
+	Name string `json:"name"` // "mirror", "warehouse", "sandbox", "green-dispatcher", "green-trace", …
 	PID  int    `json:"pid"`  // 0 while it is not running
 	URL  string `json:"url"`
 }

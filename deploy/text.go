@@ -114,10 +114,15 @@ func ago(now time.Time, micros int64) string {
 	return strconv.Itoa(int(d.Hours()/24)) + " days ago"
 }
 
-// WriteHistory writes every decision as a table, the newest first.
-func WriteHistory(w io.Writer, t event.Timeline) error {
+// WriteHistory writes every decision as a table, the newest first; with drawn lines only for a terminal.
+func WriteHistory(w io.Writer, t event.Timeline, lines bool) error {
 	out := table.NewWriter()
 	style := table.StyleLight
+	if !lines {
+		style = table.StyleDefault
+		style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
+		style.Options = table.Options{}
+	}
 	style.Format.Header = text.FormatDefault
 	style.Options.DrawBorder, style.Options.SeparateColumns = false, false
 	out.SetStyle(style)
