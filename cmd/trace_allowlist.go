@@ -174,12 +174,12 @@ func (p *program) learn(ctx context.Context, f *learnFlags) error {
 	if failed != nil {
 		return failed
 	}
+	if len(proposal.Config.Events) == 0 {
+		return fmt.Errorf("there is nothing to learn from: %d rows, and none is an event with a usable name: send some first", proposal.Rows)
+	}
 	text := proposal.YAML()
 	if _, err := pipeline.ParseConfig(text); err != nil {
 		return fmt.Errorf("the proposal is not what it should be; please report this: %w", err)
-	}
-	if proposal.Rows-proposal.Odd == 0 {
-		return errors.New("there are no events to learn from: send some first")
 	}
 	if f.out == "" {
 		_, err := p.Stdout.Write(text)
