@@ -19,10 +19,10 @@ type Options struct {
 	Log       int64                // bytes the log may grow to before it is folded into the file; a sixteenth of Memory, see below
 	Telemetry *telemetry.Telemetry // nil: nobody listens
 
-	QueueBytes    int64         // bytes of batches that may wait per stack, the one being written included; 64 MiB
-	QueueBatches  int           // batches that may wait per stack; 1,024
-	LiveRows      int           // rows in one transaction of the live stack; 65,536
-	CandidateRows int           // rows in one transaction of the candidate; 4,096
+	QueueBytes    int64         // bytes of batches of raw that may wait per stack, the one being written included, and as many of outcomes; 64 MiB
+	QueueBatches  int           // batches of raw that may wait per stack, and as many of outcomes; 1,024
+	LiveRows      int           // rows of raw in one transaction of the live stack, and as many outcomes; 65,536
+	CandidateRows int           // the same of the candidate; 4,096
 	Patience      time.Duration // after which the candidate gets one transaction although the live stack never pauses; 1 s
 
 	Queries int           // queries that run at the same time; others wait; 4

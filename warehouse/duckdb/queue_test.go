@@ -85,7 +85,7 @@ func TestQueueForgetsAbandonedBatches(t *testing.T) {
 }
 
 func TestCutStaysBetweenRequests(t *testing.T) {
-	b := &warehouse.Batch{To: event.Cursor{Frame: 9}}
+	b := &warehouse.Batch{Stage: warehouse.Raw, To: event.Cursor{Frame: 9}}
 	for request, items := range []uint32{1, 3, 1, 5} {
 		for i := range items {
 			b.Rows = append(b.Rows, warehouse.Row{Position: event.Position{Frame: 7, Request: uint32(request), Item: i}})
