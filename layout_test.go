@@ -83,6 +83,10 @@ var allowed = map[string]map[string]string{
 		"event":          "results are of positions",
 		"trace/pipeline": "it sends what the pipeline lets through",
 	},
+	"trace/census": {
+		"event":     "positions",
+		"warehouse": "it reads rows and cursors",
+	},
 	"compare": {
 		"event":     "positions, totals, builds",
 		"warehouse": "it reads both datasets; compare only reads",
