@@ -43,6 +43,15 @@ func Run(t *testing.T, open func(t *testing.T) warehouse.Warehouse) {
 		{"EachEventOnceInLiveAndOnceInStaging", viewsProperty},
 		{"ViewsShowRunZero", viewsRunZero},
 
+		{"OutcomesComeBackExactly", outcomesComeBack},
+		{"OutcomesFollowTheirStagesCursor", outcomesOverlap},
+		{"BadOutcomesAreRefusedWhole", badOutcomes},
+		{"CorrectionsShowTheLatest", corrections},
+		{"OutcomesInLiveAndStaging", outcomeViews},
+		{"OutcomesAndJournals", outcomeJournals},
+		{"ManyOutcomes", manyOutcomes},
+		{"ConcurrentStages", concurrentStages},
+
 		{"TypesOfValues", typesOfValues},
 		{"ParametersKeepTheirTypes", parameters},
 		{"LimitCutsAndSaysSo", limit},
