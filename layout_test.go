@@ -82,11 +82,15 @@ var allowed = map[string]map[string]string{
 	"trace/tracker": {
 		"event":          "results are of positions",
 		"trace/pipeline": "it sends what the pipeline lets through",
+		"telemetry":      "outages and refusals are reported",
 	},
 	"trace/census": {
 		"event":     "positions",
 		"warehouse": "it reads rows and cursors",
 	},
+	"trace/tracker/wire": {},
+	"trace/tracker/ga4":  vendorRules,
+	"trace/tracker/heap": vendorRules,
 	"compare": {
 		"event":     "positions, totals, builds",
 		"warehouse": "it reads both datasets; compare only reads",
@@ -111,6 +115,13 @@ var allowed = map[string]map[string]string{
 		"service":   "its HTTP face",
 		"telemetry": "",
 	},
+}
+
+// vendorRules hold for each vendor: pure functions, so nothing that logs, counts, stores or sends.
+var vendorRules = map[string]string{
+	"trace/pipeline":     "its events are what it puts into the vendor's form",
+	"trace/tracker":      "it implements Vendor",
+	"trace/tracker/wire": "JSON that keeps every byte",
 }
 
 // free packages tie the others together and may import any of them.

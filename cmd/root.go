@@ -18,12 +18,17 @@ import (
 	"github.com/sparrowhq/sparrow/cmd/config"
 	"github.com/sparrowhq/sparrow/cmd/terminal"
 	"github.com/sparrowhq/sparrow/dispatcher"
+	"github.com/sparrowhq/sparrow/trace"
 )
 
 // Extension is where a candidate build differs from ours. The zero Extension changes nothing.
 type Extension struct {
 	// Dispatcher may change the options of a dispatcher before it starts: wrap its Warehouse, say.
 	Dispatcher func(*dispatcher.Options)
+
+	// Trace may change the options of a trace before it starts: add a stage, or a vendor of your own. It is called in the
+	// stack's dispatcher too, which has to know what is part of the build, so it must do nothing but that.
+	Trace func(*trace.Options)
 }
 
 // Options are what a process has from its surroundings.

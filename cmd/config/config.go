@@ -18,6 +18,7 @@ import (
 type Config struct {
 	Data       string    `yaml:"data"`        // folder of `sparrow up`
 	SecretFile string    `yaml:"secret_file"` // empty: <data>/secret
+	KeyFile    string    `yaml:"key_file"`    // empty: <data>/key
 	TokenFile  string    `yaml:"token_file"`  // empty: <data>/token
 	Clients    Clients   `yaml:"clients"`
 	Admin      Admin     `yaml:"admin"`
@@ -173,8 +174,8 @@ func Default() Config {
 	}
 	trace := func(url string) Trace {
 		return Trace{
-			URL: url, Backlog: 8 << 30, MinFree: 128 << 20, Window: 20_000, Unshipped: 200_000, DeadLetters: 100_000,
-			MessageAge: Duration(24 * time.Hour), MessageKeys: 10_000_000,
+			URL: url, Backlog: 8 << 30, MinFree: 128 << 20, Window: 20_000, Unshipped: 50_000, DeadLetters: 10_000,
+			MessageAge: Duration(24 * time.Hour), MessageKeys: 1_000_000,
 		}
 	}
 	return Config{
@@ -240,6 +241,9 @@ func Default() Config {
 
 // Secret is the path of the file that holds the secret of the hops between our own processes.
 func (c *Config) Secret() string { return or(c.SecretFile, filepath.Join(c.Data, "secret")) }
+
+// Key is the path of the file that holds the key of all hashes.
+func (c *Config) Key() string { return or(c.KeyFile, filepath.Join(c.Data, "key")) }
 
 // Token is the path of the file that holds the operator's token.
 func (c *Config) Token() string { return or(c.TokenFile, filepath.Join(c.Data, "token")) }

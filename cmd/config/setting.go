@@ -24,6 +24,8 @@ func settings(v reflect.Value, prefix string) []Setting {
 	for i := range v.NumField() {
 		key := prefix + v.Type().Field(i).Tag.Get("yaml")
 		switch f := v.Field(i); f.Kind() {
+		case reflect.Pointer: // never nil once defaults are applied
+			all = append(all, Setting{Key: key, Env: envName(key), value: f.Elem()})
 		case reflect.Struct:
 			all = append(all, settings(f, key+".")...)
 		case reflect.Map: // of sections

@@ -32,7 +32,8 @@ func (t Trackers) Names() []string { return slices.Sorted(maps.Keys(t)) }
 type Tracker struct {
 	Production Sink     `yaml:"production"`
 	Staging    Sink     `yaml:"staging"`
-	Calls      int      `yaml:"calls"`   // at once
+	Calls      int      `yaml:"calls"`   // at once; 0: as suits the vendor
+	Pacing     *bool    `yaml:"pacing"`  // keep the documented rates; nil: true
 	Gather     Duration `yaml:"gather"`  // a batch
 	Timeout    Duration `yaml:"timeout"` // of one call
 }
@@ -71,8 +72,9 @@ func (t Trackers) applyDefaults() {
 }
 
 func (t *Tracker) applyDefaults() {
-	if t.Calls == 0 {
-		t.Calls = 64
+	if t.Pacing == nil {
+		yes := true
+		t.Pacing = &yes
 	}
 	if t.Gather == 0 {
 		t.Gather = Duration(50 * time.Millisecond)

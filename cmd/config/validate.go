@@ -54,7 +54,9 @@ func (c *Config) Validate() error {
 		oneOf(key+"protocol", s.Protocol, "frames")
 		base(key+"url", s.URL)
 		listen(key+"listen", s.Listen, true)
-		base(key+"trace.url", s.Trace.URL)
+		if s.Trace.URL != "" {
+			base(key+"trace.url", s.Trace.URL)
+		}
 		listen(key+"trace.listen", s.Trace.Listen, true)
 	}
 	base("sandbox.url", c.Sandbox.URL)
@@ -108,7 +110,7 @@ func (c *Config) Validate() error {
 		if s.value.CanInt() && s.value.Int() < 0 {
 			bad(s.Key, "%s is negative", s)
 		}
-		if s.value.CanInt() && s.value.Int() == 0 && !mayBeZero[s.Key] {
+		if s.value.CanInt() && s.value.Int() == 0 && !mayBeZero[s.Key] && !strings.HasSuffix(s.Key, ".calls") {
 			bad(s.Key, "must not be 0")
 		}
 	}

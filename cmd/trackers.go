@@ -1,0 +1,123 @@
+package cmd
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sparrowhq/sparrow/cmd/config"
+	"github.com/sparrowhq/sparrow/service"
+	"github.com/sparrowhq/sparrow/trace/pipeline"
+	"github.com/sparrowhq/sparrow/trace/sandbox"
+	"github.com/sparrowhq/sparrow/trace/tracker"
+	"github.com/sparrowhq/sparrow/trace/tracker/ga4"
+	"github.com/sparrowhq/sparrow/trace/tracker/heap"
+)
+
+// vendor is what the program knows of a vendor beside its tracker.
+type vendor struct {
+	new     func() tracker.Vendor
+	address string // empty: there is no usual one
+	key     bool   // an account has one
+	secret  bool   // likewise
+}
+
+var vendors = map[string]vendor{
+	"ga4":  {new: func() tracker.Vendor { return ga4.New() }, address: "https://www.google-analytics.com/mp/collect", key: true, secret: true},
+	"heap": {new: func() tracker.Vendor { return heap.New() }, address: "https://heapanalytics.com/api/track", key: true},
+}
+
+// trackerOptions returns what the trackers of a pipeline are to be made of.
+func trackerOptions(c config.Config, p pipeline.Config) (map[string]tracker.Options, error) {
+	all := map[string]tracker.Options{}
+	for _, name := range slices.Sorted(maps.Keys(p.Trackers)) {
+		o, err := oneTracker(c, name, p.Trackers[name].Vendor)
+		if err != nil {
+			return nil, fmt.Errorf("tracker %s: %w", name, err)
+		}
+		all[name] = o
+	}
+	return all, nil
+}
+
+func oneTracker(c config.Config, name, kind string) (tracker.Options, error) {
+	v, ok := vendors[kind]
+	if !ok {
+		return tracker.Options{}, fmt.Errorf("vendor %q: want one of %s", kind, strings.Join(slices.Sorted(maps.Keys(vendors)), ", "))
+	}
+	s := c.Trackers.Of(name)
+	o := tracker.Options{
+		Vendor: v.new(), Credentials: map[tracker.Sink]tracker.Credential{}, Modes: map[tracker.Sink]tracker.Mode{},
+		Calls: s.Calls, NoPacing: !*s.Pacing, Gather: time.Duration(s.Gather), Timeout: time.Duration(s.Timeout),
+	}
+	for sink, one := range map[tracker.Sink]config.Sink{tracker.Production: s.Production, tracker.Staging: s.Staging} {
+		credential, err := v.credential(c.Sandbox.URL, kind, sink, one)
+		if err != nil {
+			return o, fmt.Errorf("setting trackers.%s.%s: %w", name, sink, err)
+		}
+		o.Credentials[sink] = credential
+		o.Modes[sink] = trackerMode(one)
+	}
+	return o, nil
+}
+
+// credential is the way into an account; to the sandbox's if none is configured.
+func (v vendor) credential(base, kind string, sink tracker.Sink, s config.Sink) (tracker.Credential, error) {
+	if s.Sandboxed() {
+		projects := sandbox.DefaultProjects()[sandbox.Vendor(kind)]
+		i := slices.IndexFunc(projects, func(p sandbox.Project) bool { return p.Name == string(sink) })
+		if i < 0 {
+			return tracker.Credential{}, fmt.Errorf("the sandbox has no %s project of %s", sink, kind)
+		}
+		c := tracker.Credential{URL: sandbox.Address(base, sandbox.Vendor(kind), projects[i]), Secret: projects[i].Secret}
+		if v.key {
+			c.Key = projects[i].Key
+		}
+		return c, nil
+	}
+	c := tracker.Credential{URL: s.URL, Key: s.Key}
+	if c.URL == "" {
+		c.URL = v.address
+	}
+	switch {
+	case c.URL == "":
+		return c, fmt.Errorf("url is empty, and %s has no usual address", kind)
+	case v.key && c.Key == "":
+		return c, fmt.Errorf("key is empty: %s knows the account by it", kind)
+	case kind == "ga4" && s.SecretFile == "":
+		return c, fmt.Errorf("secret_file is empty: GA4 takes nothing without its api_secret, and never says so")
+	case s.SecretFile == "":
+		return c, nil
+	}
+	var err error
+	c.Secret, err = service.GivenSecret(s.SecretFile)
+	return c, err
+}
+
+// trackerMode is the mode in the tracker's words. Validate has checked it; the sandbox is always sent everything.
+func trackerMode(s config.Sink) tracker.Mode {
+	if s.Sandboxed() {
+		return tracker.Mode{Kind: tracker.Send}
+	}
+	switch percent, _ := s.Mode.Percent(); percent {
+	case 100:
+		return tracker.Mode{Kind: tracker.Send}
+	case 0:
+		return tracker.Mode{Kind: tracker.DryRun}
+	default:
+		return tracker.Mode{Kind: tracker.SampleKind, Percent: percent}
+	}
+}
+
+// secretsOf are the credentials' own secrets, to be hidden wherever they turn up.
+func secretsOf(all map[string]tracker.Options) []string {
+	var secrets []string
+	for _, o := range all {
+		for _, c := range o.Credentials {
+			secrets = append(secrets, c.Secret)
+		}
+	}
+	return secrets
+}
