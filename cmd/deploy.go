@@ -152,23 +152,52 @@ func (p *program) swap(ctx context.Context, in installation, binary string) (swa
 	if in.dir == "" {
 		return answer, usage("--binary works on the machine of `sparrow up`: name its data folder with --data")
 	}
-	var address controlAddress
-	data, err := os.ReadFile(controlFile(in.dir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return answer, fmt.Errorf("no `sparrow up` runs with data folder %s: start the candidate's binary yourself, then declare it without --binary", in.dir)
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &address)
-	}
+	supervisor, err := in.supervisor()
 	if err != nil {
-		return answer, fmt.Errorf("address of the supervisor: %w", err)
+		return answer, err
 	}
 	secret, err := in.secret()
 	if err != nil {
 		return answer, err
 	}
-	err = postJSON(ctx, service.Client(secret), address.URL+"/v1/candidate", swapRequest{Binary: path}, &answer)
+	err = postJSON(ctx, service.Client(secret), supervisor+"/v1/candidate", swapRequest{Binary: path}, &answer)
 	return answer, err
+}
+
+// supervisor returns the address of the `sparrow up` on this machine.
+func (in installation) supervisor() (string, error) {
+	if in.dir == "" {
+		return "", usage("this works on the machine of `sparrow up`: name its data folder with --data")
+	}
+	var address controlAddress
+	data, err := os.ReadFile(controlFile(in.dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("no `sparrow up` runs with data folder %s: change and restart the stack's processes yourself, then declare what runs", in.dir)
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &address)
+	}
+	if err != nil {
+		return "", fmt.Errorf("address of the supervisor: %w", err)
+	}
+	return address.URL, nil
+}
+
+// awaitLive waits until the mirror has noticed which build the live stack is now.
+func awaitLive(ctx context.Context, d deploy.Client, want pipelineAnswer) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		o, err := d.Status(ctx)
+		if err == nil && o.Live.Stack == want.Stack && o.Live.Status.Build.ID == want.Build.ID {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the mirror has not noticed that %s runs %s", want.Stack, compare.BuildName(want.Build))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // awaitBuild waits until the mirror has noticed what the candidate runs now: it asks an idle stack every few seconds.

@@ -31,6 +31,9 @@ func (u *installed) prepare(c config.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	if _, err := service.Secret(c.Key()); err != nil {
+		return err
+	}
 	u.operator, u.internal = service.Client(token), service.Client(u.secret)
 	level, err := c.Telemetry.SlogLevel()
 	if err != nil {
@@ -129,7 +132,7 @@ func (u *installed) bind(c config.Config, f *upFlags) (_ []supervisor.Process, e
 	if u.control, err = net.Listen("tcp", free); err != nil {
 		return nil, fmt.Errorf("address for the supervisor: %w", err)
 	}
-	c.SecretFile, c.TokenFile = c.Secret(), c.Token()
+	c.SecretFile, c.TokenFile, c.KeyFile = c.Secret(), c.Token(), c.Key()
 	c.Clients.Listen, c.Admin.Listen = clients.Addr, admin.Addr
 	c.Warehouse.URL = warehouse.URL()
 	c.Stacks.Green.URL, c.Stacks.Blue.URL = green.URL(), blue.URL()

@@ -76,6 +76,7 @@ func (p *program) serve(name string, stack event.Stack, bound time.Duration, run
 		if token, err := existingSecret(cfg.Token()); err == nil { // the mirror's; other machines have none
 			secrets = append(secrets, token)
 		}
+		secrets = append(secrets, vendorSecrets(cfg)...)
 		t, err := telemetry.New(telemetry.Options{
 			Process: name, Stack: string(stack), Version: readBuildInfo().Version,
 			Format: cfg.Telemetry.Format, Level: level, Output: p.Stderr,

@@ -49,7 +49,7 @@ func (u *installed) postPipeline(w http.ResponseWriter, r *http.Request) {
 	service.JSON(w, answer)
 }
 
-// loadPipeline makes both halves of a stack go on with the pipeline in a file, without a restart. If one cannot, both
+// loadPipeline makes both halves of a stack go on with the pipeline in a file, without a restart unless its trackers change. If one cannot, both
 // have the old one again.
 func (u *installed) loadPipeline(ctx context.Context, req pipelineRequest) (pipelineAnswer, error) {
 	u.swapping.Lock()
@@ -118,7 +118,11 @@ func (u *installed) switchPipeline(ctx context.Context, stack event.Stack, c pip
 	}
 	s := u.config.Stacks.Of(stack)
 	var trace, dispatcher event.Build
-	if err := postJSON(ctx, u.internal, s.Trace.URL+"/v1/reload", struct{}{}, &trace); err != nil {
+	err := postJSON(ctx, u.internal, s.Trace.URL+"/v1/reload", struct{}{}, &trace)
+	if refused := new(refusal); errors.As(err, &refused) && refused.status == http.StatusUnprocessableEntity {
+		return u.restart(ctx, stack) // another set of trackers: only a new process can have it
+	}
+	if err != nil {
 		return fmt.Errorf("trace: %w", err)
 	}
 	if err := postJSON(ctx, u.internal, s.URL+"/v1/reload", struct{}{}, &dispatcher); err != nil {
@@ -126,6 +130,21 @@ func (u *installed) switchPipeline(ctx context.Context, stack event.Stack, c pip
 	}
 	if trace.ID != dispatcher.ID {
 		return fmt.Errorf("trace is now build %.12s, the dispatcher %.12s: they must agree", trace.ID, dispatcher.ID)
+	}
+	return nil
+}
+
+// restart starts a stack's two processes again, with the settings as they are now.
+func (u *installed) restart(ctx context.Context, stack event.Stack) error {
+	for _, name := range []string{traceName(stack), dispatcherName(stack)} {
+		for _, s := range u.s.States() {
+			if s.Name != name {
+				continue
+			}
+			if err := u.s.Replace(ctx, name, s.Path, func() error { return nil }); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ func (p *program) trace() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&name, "stack", "", "green or blue")
-	c.AddCommand(p.traceLint(), p.traceLearn())
+	c.AddCommand(p.traceLint(), p.traceLearn(), p.traceExplain(), p.traceReload())
 	return c
 }
 

@@ -111,12 +111,14 @@ func trackerMode(s config.Sink) tracker.Mode {
 	}
 }
 
-// secretsOf are the credentials' own secrets, to be hidden wherever they turn up.
-func secretsOf(all map[string]tracker.Options) []string {
+// vendorSecrets are those that can be read, to be hidden wherever they turn up.
+func vendorSecrets(c config.Config) []string {
 	var secrets []string
-	for _, o := range all {
-		for _, c := range o.Credentials {
-			secrets = append(secrets, c.Secret)
+	for _, t := range c.Trackers {
+		for _, s := range []config.Sink{t.Production, t.Staging} {
+			if secret, err := service.GivenSecret(s.SecretFile); s.SecretFile != "" && err == nil {
+				secrets = append(secrets, secret)
+			}
 		}
 	}
 	return secrets
