@@ -54,6 +54,7 @@ type Addition struct {
 	Cursor   event.Cursor        // the intake cursor afterwards
 	Journals []warehouse.Journal // as State.Journals is to be afterwards
 	Head     uint64              // likewise
+	Total    uint64              // likewise
 	Messages [][]byte            // encoded; contiguous, the last one ends at Cursor
 }
 
@@ -68,7 +69,7 @@ func (b *Backlog) Append(ctx context.Context, a Addition) error {
 			if s, err = readState(tx); err != nil {
 				return err
 			}
-			s.Cursor, s.Journals, s.Head = a.Cursor, a.Journals, a.Head
+			s.Cursor, s.Journals, s.Head, s.Total = a.Cursor, a.Journals, a.Head, a.Total
 			first = s.Last + 1
 			messages := tx.Bucket(bucketMessages)
 			for _, data := range a.Messages {

@@ -90,6 +90,7 @@ type State struct {
 	Journals []warehouse.Journal `json:"journals"` // that messages came from, by first frame; Highest of the last one is the cursor's
 	Head     uint64              `json:"head"`     // sequence of the last control record taken in
 	Last     uint64              `json:"last"`     // number of the last message; 0: none
+	Total    uint64              `json:"total"`    // accepted events taken in
 	Commits  uint64              `json:"commits"`  // tells after an error whether a transaction was committed
 
 	FirstKey uint64 `json:"firstKey"` // ordinal of the oldest messageId that counts
@@ -368,7 +369,7 @@ func (b *Backlog) Close() error {
 	return err
 }
 
-// wait returns a channel that is closed once there is a message n, or nil if there is one.
+// Wait returns a channel that is closed once there is a message n, or nil if there is one.
 func (b *Backlog) Wait(n uint64) <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()

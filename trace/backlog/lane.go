@@ -15,7 +15,8 @@ import (
 // LaneState is how far one lane has come.
 type LaneState struct {
 	Through uint64       `json:"through"` // the last message whose outcomes are in the warehouse, and all before it
-	Cursor  event.Cursor `json:"cursor"`  // where it ends
+	Cursor  event.Cursor `json:"cursor"`  // up to where outcomes are in the warehouse; within the message after Through if that was large
+	Total   uint64       `json:"total"`   // Message.Total of Through
 	Since   event.Cursor `json:"since"`   // where the lane began: positions below are not its business
 	Again   uint64       `json:"again"`   // events sent again since nobody knew whether a crash came before or after
 	Late    uint64       `json:"late"`    // number of the next correction
@@ -151,7 +152,7 @@ func (b *Backlog) Join(ctx context.Context, name string) (*Lane, error) {
 					return err
 				}
 			}
-			state.Through, state.Since, state.Cursor, state.Ended = s.Last, s.Cursor, s.Cursor, false
+			state.Through, state.Total, state.Since, state.Cursor, state.Ended = s.Last, s.Total, s.Cursor, s.Cursor, false
 			l, err = newLane(b, tx, name, state)
 			return err
 		},
@@ -317,8 +318,9 @@ func (l *Lane) Commit(ctx context.Context, c Change) error {
 	})
 }
 
-// Ship notes that the outcomes of everything through message number through, which ends at cursor, are in the warehouse.
-func (l *Lane) Ship(ctx context.Context, through uint64, cursor event.Cursor) error {
+// Ship notes that the outcomes of everything below cursor are in the warehouse: that is all of the message numbered
+// through, whose Total is given, and all before it.
+func (l *Lane) Ship(ctx context.Context, through, total uint64, cursor event.Cursor) error {
 	l.b.mu.Lock()
 	gone := 0
 	for gone < len(l.segments) && l.segments[gone].through <= through {
@@ -327,7 +329,7 @@ func (l *Lane) Ship(ctx context.Context, through uint64, cursor event.Cursor) er
 	segments := l.segments[:gone]
 	l.b.mu.Unlock()
 	return l.change(ctx, func(tx *bolt.Tx, lane *bolt.Bucket, s *LaneState) error {
-		s.Through, s.Cursor = max(s.Through, through), cursor
+		s.Through, s.Total, s.Cursor = through, total, cursor
 		log := lane.Bucket(bucketLog)
 		for _, one := range segments {
 			if err := log.Delete(key(one.number)); err != nil {
@@ -409,6 +411,28 @@ func (l *Lane) ShipLate(ctx context.Context, n uint64) error {
 			}
 		}
 		s.Late = max(s.Late, s.Shipped)
+		return nil
+	}, nil)
+}
+
+// RenumberLate gives the corrections that are not in the warehouse the numbers from n on: it has lost some it had.
+func (l *Lane) RenumberLate(ctx context.Context, n uint64) error {
+	return l.change(ctx, func(_ *bolt.Tx, lane *bolt.Bucket, s *LaneState) error {
+		late := lane.Bucket(bucketLate)
+		var kept [][]byte
+		for ; s.Shipped < s.Late; s.Shipped++ {
+			kept = append(kept, append([]byte(nil), late.Get(key(s.Shipped))...))
+			if err := late.Delete(key(s.Shipped)); err != nil {
+				return err
+			}
+		}
+		s.Shipped, s.Late = n, n
+		for _, one := range kept {
+			if err := late.Put(key(s.Late), one); err != nil {
+				return err
+			}
+			s.Late++
+		}
 		return nil
 	}, nil)
 }

@@ -22,8 +22,10 @@ type Event struct {
 type Message struct {
 	Number   uint64 // from 1, without gaps; given by Append
 	From, To event.Cursor
+	Journal  string // whose positions these are
 	At       int64  // when it was taken in, microseconds since the epoch
 	Build    string // that made it
+	Total    uint64 // accepted events of this message and of all before it
 	Controls []*event.ControlEntry
 	Outcomes []warehouse.Outcome // of stage trace, by position: one for each item
 	Events   []Event             // the accepted ones, by position
@@ -62,8 +64,10 @@ func (e *Encoder) Encode(m *Message) []byte {
 	w.byte(messageFormat)
 	w.cursor(m.From)
 	w.cursor(m.To)
+	w.text(m.Journal)
 	w.int(m.At)
 	w.text(m.Build)
+	w.uint(m.Total)
 	w.uint(uint64(len(m.Controls)))
 	for _, c := range m.Controls {
 		w.uint(c.Sequence)
@@ -91,7 +95,7 @@ func DecodeMessage(data []byte) (*Message, error) {
 	if format := r.byte(); r.err == nil && format != messageFormat {
 		return nil, fmt.Errorf("message of format %d: this build reads %d; run the newer build", format, messageFormat)
 	}
-	m := &Message{From: r.cursor(), To: r.cursor(), At: r.int(), Build: r.text()}
+	m := &Message{From: r.cursor(), To: r.cursor(), Journal: r.text(), At: r.int(), Build: r.text(), Total: r.uint()}
 	for range r.count(2) {
 		m.Controls = append(m.Controls, &event.ControlEntry{Sequence: r.uint(), Record: r.bytes()})
 	}

@@ -251,4 +251,3 @@ func js(v any) string {
 	}
 	return string(b)
 }
-

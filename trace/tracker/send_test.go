@@ -2,11 +2,14 @@ package tracker_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/sparrowhq/sparrow/trace/sandbox"
 	"github.com/sparrowhq/sparrow/trace/tracker"
+	"github.com/sparrowhq/sparrow/trace/tracker/amplitude"
 	"github.com/sparrowhq/sparrow/trace/tracker/ga4"
 	"github.com/sparrowhq/sparrow/trace/tracker/heap"
+	"github.com/sparrowhq/sparrow/trace/tracker/webhook"
 )
 
 // kinds are all vendors.
@@ -16,6 +19,16 @@ var kinds = []struct {
 }{
 	{sandbox.GA4, ga4.New()},
 	{sandbox.Heap, heap.New()},
+	{sandbox.Amplitude, amplitude.New(amplitude.Options{Hold: 20 * time.Millisecond})},
+	{sandbox.Webhook, hooks(webhook.Options{Events: 50, Wrap: "events", Gzip: true})},
+}
+
+func hooks(o webhook.Options) tracker.Vendor {
+	w, err := webhook.New(o)
+	if err != nil {
+		panic(err)
+	}
+	return w
 }
 
 // Without faults each event arrives once, at the project of its sink and nowhere else, in as few requests as the vendor
