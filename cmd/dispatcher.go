@@ -54,7 +54,7 @@ func (p *program) runDispatcher(ctx context.Context, pr *process, stack event.St
 				return event.Build{}, err
 			}
 		}
-		return p.stackBuild(o, t)
+		return p.stackBuild(pr.config, o, t)
 	}
 	if o.Build, err = build(pr); err != nil {
 		return err

@@ -78,11 +78,7 @@ func (p *program) openSandbox() (*sandbox.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	url := in.endpoints.url(sandboxName)
-	if url == "" {
-		url = in.config.Sandbox.URL
-	}
-	return sandbox.NewClient(url, secret), nil
+	return sandbox.NewClient(in.sandboxURL(), secret), nil
 }
 
 // asking returns what a subcommand that asks the sandbox runs.

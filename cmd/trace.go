@@ -35,7 +35,7 @@ func (p *program) trace() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&name, "stack", "", "green or blue")
-	c.AddCommand(p.traceLint(), p.traceLearn(), p.traceExplain(), p.traceReload())
+	c.AddCommand(p.traceLint(), p.traceLearn(), p.traceExplain(), p.traceReload(), p.traceStatus())
 	return c
 }
 
@@ -55,7 +55,7 @@ func (p *program) runTrace(ctx context.Context, pr *process, stack event.Stack) 
 		return err
 	}
 	o.Warehouse = w
-	if o.Build, err = p.stackBuild(p.extendedDispatcher(pr, stack), o); err != nil {
+	if o.Build, err = p.stackBuild(pr.config, p.extendedDispatcher(pr, stack), o); err != nil {
 		return err
 	}
 	l, err := pr.in.Listen(traceName(stack), address)
@@ -82,7 +82,7 @@ func (p *program) runTrace(ctx context.Context, pr *process, stack event.Stack) 
 		if err != nil {
 			return event.Build{}, err
 		}
-		build, err := p.stackBuild(p.extendedDispatcher(fresh, stack), o)
+		build, err := p.stackBuild(fresh.config, p.extendedDispatcher(fresh, stack), o)
 		if err != nil {
 			return event.Build{}, err
 		}
@@ -162,7 +162,7 @@ func hashKey(c config.Config) ([]byte, error) {
 
 // stackBuild is the build that a stack of this executable is, from the options of its two halves after the extension
 // ran: what it changed of the pipeline is part of the build.
-func (p *program) stackBuild(d dispatcher.Options, t trace.Options) (event.Build, error) {
+func (p *program) stackBuild(c config.Config, d dispatcher.Options, t trace.Options) (event.Build, error) {
 	executable, err := os.Executable()
 	if err != nil {
 		return event.Build{}, fmt.Errorf("this executable: %w", err)
@@ -172,7 +172,8 @@ func (p *program) stackBuild(d dispatcher.Options, t trace.Options) (event.Build
 		Trace       json.RawMessage `json:"trace"`
 		MessageAge  time.Duration   `json:"messageAge"`
 		MessageKeys int             `json:"messageKeys"`
-	}{d.Pipeline(), t.Pipeline.Canonical(), t.KeyAge, t.MaxKeys})
+		Webhooks    any             `json:"webhooks"`
+	}{d.Pipeline(), t.Pipeline.Canonical(), t.KeyAge, t.MaxKeys, webhookForms(c, t.Pipeline)})
 	if err != nil {
 		return event.Build{}, err
 	}

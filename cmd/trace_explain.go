@@ -155,11 +155,14 @@ func offlineTrackers(c config.Config, p pipeline.Config) (map[string]tracker.Opt
 		if !ok {
 			return nil, fmt.Errorf("tracker %s: there is no vendor %q", name, kind)
 		}
-		o := tracker.Options{Vendor: v.new(), Credentials: map[tracker.Sink]tracker.Credential{}}
+		made, err := v.new(c.Trackers.Of(name).Webhook)
+		if err != nil {
+			return nil, fmt.Errorf("setting trackers.%s.webhook: %w", name, err)
+		}
+		o := tracker.Options{Vendor: made, Credentials: map[tracker.Sink]tracker.Credential{}}
 		account := c.Trackers.Of(name).Production
 		credential := tracker.Credential{URL: account.URL, Key: account.Key}
 		if account.Sandboxed() {
-			var err error
 			if credential, err = v.credential(c.Sandbox.URL, kind, tracker.Production, config.Sink{}); err != nil {
 				return nil, fmt.Errorf("tracker %s: %w", name, err)
 			}

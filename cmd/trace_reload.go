@@ -31,7 +31,9 @@ The live stack is refused: what it sends would change without a verdict. With --
 and stands in the history.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.decide(func(ctx context.Context, in installation, d deploy.Client) error { return p.reload(ctx, in, d, &f, args) })(c, args)
+			return p.decide(func(ctx context.Context, in installation, d deploy.Client) error {
+				return p.reload(ctx, in, d, &f, args)
+			})(c, args)
 		},
 	}
 	g := c.Flags()

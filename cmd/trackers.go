@@ -12,21 +12,59 @@ import (
 	"github.com/sparrowhq/sparrow/trace/pipeline"
 	"github.com/sparrowhq/sparrow/trace/sandbox"
 	"github.com/sparrowhq/sparrow/trace/tracker"
+	"github.com/sparrowhq/sparrow/trace/tracker/amplitude"
 	"github.com/sparrowhq/sparrow/trace/tracker/ga4"
 	"github.com/sparrowhq/sparrow/trace/tracker/heap"
+	"github.com/sparrowhq/sparrow/trace/tracker/webhook"
 )
 
 // vendor is what the program knows of a vendor beside its tracker.
 type vendor struct {
-	new     func() tracker.Vendor
+	new     func(config.Webhook) (tracker.Vendor, error)
 	address string // empty: there is no usual one
 	key     bool   // an account has one
 	secret  bool   // likewise
 }
 
 var vendors = map[string]vendor{
-	"ga4":  {new: func() tracker.Vendor { return ga4.New() }, address: "https://www.google-analytics.com/mp/collect", key: true, secret: true},
-	"heap": {new: func() tracker.Vendor { return heap.New() }, address: "https://heapanalytics.com/api/track", key: true},
+	"ga4": {
+		new:     func(config.Webhook) (tracker.Vendor, error) { return ga4.New(), nil },
+		address: "https://www.google-analytics.com/mp/collect", key: true, secret: true,
+	},
+	"heap": {
+		new:     func(config.Webhook) (tracker.Vendor, error) { return heap.New(), nil },
+		address: "https://heapanalytics.com/api/track", key: true,
+	},
+	"amplitude": {
+		new:     func(config.Webhook) (tracker.Vendor, error) { return amplitude.New(amplitude.Options{}), nil },
+		address: "https://api2.amplitude.com/2/httpapi", key: true,
+	},
+	"webhook": {new: newWebhook, secret: true},
+}
+
+func newWebhook(c config.Webhook) (tracker.Vendor, error) {
+	o := webhook.Options{Events: c.Events, Wrap: c.Wrap, IDField: c.IDField, TokenHeader: c.TokenHeader, Keyed: c.Keyed, Gzip: c.Gzip, Header: map[string]string{}}
+	for _, f := range c.Fields {
+		name, from, _ := strings.Cut(f, "=") // checked
+		o.Fields = append(o.Fields, webhook.Field{Name: name, From: from})
+	}
+	for _, h := range c.Headers {
+		name, value, _ := strings.Cut(h, ":") // checked
+		o.Header[strings.TrimSpace(name)] = strings.TrimSpace(value)
+	}
+	return webhook.New(o)
+}
+
+// webhookForms are the settings of webhooks that decide on their events' form, by tracker: part of the build.
+func webhookForms(c config.Config, p pipeline.Config) map[string]config.Webhook {
+	forms := map[string]config.Webhook{}
+	for name, rule := range p.Trackers {
+		if rule.Vendor == "webhook" {
+			w := c.Trackers.Of(name).Webhook
+			forms[name] = config.Webhook{Events: w.Events, Wrap: w.Wrap, IDField: w.IDField, Fields: w.Fields, Keyed: w.Keyed}
+		}
+	}
+	return forms
 }
 
 // trackerOptions returns what the trackers of a pipeline are to be made of.
@@ -48,8 +86,12 @@ func oneTracker(c config.Config, name, kind string) (tracker.Options, error) {
 		return tracker.Options{}, fmt.Errorf("vendor %q: want one of %s", kind, strings.Join(slices.Sorted(maps.Keys(vendors)), ", "))
 	}
 	s := c.Trackers.Of(name)
+	made, err := v.new(s.Webhook)
+	if err != nil {
+		return tracker.Options{}, fmt.Errorf("setting trackers.%s.webhook: %w", name, err)
+	}
 	o := tracker.Options{
-		Vendor: v.new(), Credentials: map[tracker.Sink]tracker.Credential{}, Modes: map[tracker.Sink]tracker.Mode{},
+		Vendor: made, Credentials: map[tracker.Sink]tracker.Credential{}, Modes: map[tracker.Sink]tracker.Mode{},
 		Calls: s.Calls, NoPacing: !*s.Pacing, Gather: time.Duration(s.Gather), Timeout: time.Duration(s.Timeout),
 	}
 	for sink, one := range map[tracker.Sink]config.Sink{tracker.Production: s.Production, tracker.Staging: s.Staging} {
@@ -107,7 +149,7 @@ func trackerMode(s config.Sink) tracker.Mode {
 	case 0:
 		return tracker.Mode{Kind: tracker.DryRun}
 	default:
-		return tracker.Mode{Kind: tracker.SampleKind, Percent: percent}
+		return tracker.Mode{Kind: tracker.Some, Percent: percent}
 	}
 }
 

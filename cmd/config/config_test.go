@@ -194,6 +194,8 @@ func TestMistakesAreErrors(t *testing.T) {
 		"secret of nobody": {file: "trackers: {ga4: {production: {secret_file: x}}}\n", want: []string{"trackers.ga4.production.secret_file", "neither key nor url"}},
 		"part of nothing":  {file: "trackers: {ga4: {staging: {mode: 0%}}}\n", want: []string{`"0%": want send, dry-run, or a part`}},
 		"mode of no kind":  {environ: []string{"SPARROW_TRACKERS_HEAP_STAGING_MODE=some"}, want: []string{"SPARROW_TRACKERS_HEAP_STAGING_MODE", "want send"}},
+		"beyond the rates": {file: "trackers: {heap: {pacing: false, production: {key: '1'}}}\n", want: []string{"trackers.heap.pacing", "documented rates"}},
+		"webhook's header": {file: "trackers: {webhook: {webhook: {headers: [hunter2], fields: [x]}}}\n", want: []string{"trackers.webhook.webhook.headers", "trackers.webhook.webhook.fields"}},
 		"tracker's name":   {file: "trackers: {'a b': {calls: 1}}\n", want: []string{"trackers.a b", "a tracker's name is"}},
 		"password is kept": {file: "warehouse: {url: 'http://u:hunter2@h:1'}\n", want: []string{"warehouse.url"}},
 	} {

@@ -36,6 +36,20 @@ type Tracker struct {
 	Pacing     *bool    `yaml:"pacing"`  // keep the documented rates; nil: true
 	Gather     Duration `yaml:"gather"`  // a batch
 	Timeout    Duration `yaml:"timeout"` // of one call
+	Webhook    Webhook  `yaml:"webhook"` // of a tracker whose vendor is webhook
+}
+
+// Webhook is how a receiver of no well-known vendor wants its events. What of it decides on the events' form is part of
+// the build.
+type Webhook struct {
+	Events      int      `yaml:"events"`       // in a request; 0 or 1: one, as an object
+	Wrap        string   `yaml:"wrap"`         // member that holds the list; empty: the body is the list
+	IDField     string   `yaml:"id_field"`     // empty: eventId
+	Fields      []string `yaml:"fields"`       // name=from; empty: all there are
+	Headers     []string `yaml:"headers"`      // "Name: value"
+	TokenHeader string   `yaml:"token_header"` // empty: Authorization, with Bearer
+	Keyed       bool     `yaml:"keyed"`        // it drops an event that it has already got
+	Gzip        bool     `yaml:"gzip"`         // it takes gzip
 }
 
 // Sink is one account at a vendor.

@@ -80,6 +80,19 @@ func (c *Config) Validate() error {
 				bad(key+s.name+".url", "want an https address without a password: nothing leaves unencrypted (http only to this machine)") // not printed
 			}
 		}
+		for _, h := range t.Webhook.Headers {
+			if _, _, ok := strings.Cut(h, ":"); !ok {
+				bad(key+"webhook.headers", "want entries like \"Name: value\"") // not printed: it may be a secret
+			}
+		}
+		for _, f := range t.Webhook.Fields {
+			if _, _, ok := strings.Cut(f, "="); !ok {
+				bad(key+"webhook.fields", "%q: want name=from, as in user=userId", f)
+			}
+		}
+		if *t.Pacing == false && !(t.Production.local() && t.Staging.local()) {
+			bad(key+"pacing", "is off, and an account is not on this machine: a vendor's documented rates are to be kept")
+		}
 		if a, b := t.Production, t.Staging; !a.Sandboxed() && a.URL == b.URL && a.Key == b.Key {
 			bad(key+"staging", "is the production account: a candidate's events would count twice there")
 		}
@@ -110,7 +123,7 @@ func (c *Config) Validate() error {
 		if s.value.CanInt() && s.value.Int() < 0 {
 			bad(s.Key, "%s is negative", s)
 		}
-		if s.value.CanInt() && s.value.Int() == 0 && !mayBeZero[s.Key] && !strings.HasSuffix(s.Key, ".calls") {
+		if s.value.CanInt() && s.value.Int() == 0 && !mayBeZero[s.Key] && !strings.HasSuffix(s.Key, ".calls") && !strings.HasSuffix(s.Key, ".webhook.events") {
 			bad(s.Key, "must not be 0")
 		}
 	}
@@ -124,6 +137,12 @@ var mayBeZero = map[string]bool{
 
 // trackerName is what becomes of a name in environment variables, stages and columns without ambiguity.
 var trackerName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
+
+// local reports whether a sink is on this machine.
+func (s Sink) local() bool {
+	u, err := url.Parse(s.URL)
+	return s.Sandboxed() || s.URL != "" && err == nil && loopback(u)
+}
 
 // loopback reports whether an address is this machine's own.
 func loopback(u *url.URL) bool {
