@@ -21,12 +21,16 @@ type Property struct {
 // The types of a Property. A value of another type, or none, is NULL.
 const (
 	TypeString  = "string"
-	TypeInteger = "integer" // digits with an optional minus; at least 38 of them are kept, a longer one is NULL
+	TypeInteger = "integer" // at most IntegerDigits digits with an optional minus; a longer one is NULL
 	TypeNumber  = "number"  // any JSON number that a double can hold
 	TypeBoolean = "boolean"
 	TypeTime    = "time" // a string as in RFC 3339; shown in UTC, to the microsecond
 	TypeJSON    = "json" // anything, as JSON text
 )
+
+// IntegerDigits is how many digits an integer of raw_normalized may have. So many BigQuery's NUMERIC holds; and a sum of
+// a billion such integers still fits into 128 bits, so that no client can make a sum fail. Raw keeps every digit.
+const IntegerDigits = 29
 
 // Normaliser keeps the columns of raw_normalized.
 type Normaliser interface {

@@ -115,5 +115,5 @@ func (b *Backlog) Forget() {
 	if b.window.pending() == 0 {
 		return
 	}
-	b.db.View(func(tx *bolt.Tx) error { return b.window.load(tx, b.o, b.State()) })
+	b.view(func(tx *bolt.Tx) error { return b.window.load(tx, b.o, b.State()) })
 }

@@ -159,33 +159,68 @@ func Open(o Options) (*Backlog, error) {
 	return b, nil
 }
 
-// open turns every way in which a damaged file shows into an error: a file that was cut short is read past its end, which
-// is a fault of the memory it is mapped to.
+// open opens the file.
 func (b *Backlog) open(path string) (err error) {
-	old := debug.SetPanicOnFault(true)
-	defer debug.SetPanicOnFault(old)
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("backlog: %s is damaged (%v): restore it, or move it away to begin where the warehouse's outcomes end", path, v)
+	damaged := func(err error) error {
+		return fmt.Errorf("backlog: %s is damaged: %w: restore it, or move it away to begin where the warehouse's outcomes end", path, err)
+	}
+	// What bolt does of its own at the start meets damage in a goroutine where nobody can recover. So everything is walked
+	// through first.
+	if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+		db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, ReadOnly: true})
+		switch {
+		case errors.Is(err, berrors.ErrTimeout):
+			return fmt.Errorf("backlog: another process has %s open, and only one may: stop it first", path)
+		case err != nil:
+			return damaged(err)
 		}
-	}()
+		err = guarded(func() error { return db.View(func(tx *bolt.Tx) error { return b.check(tx, path) }) })
+		if closing := db.Close(); err == nil {
+			err = closing
+		}
+		if torn := new(tornError); errors.As(err, &torn) {
+			return damaged(err)
+		} else if err != nil {
+			return err
+		}
+	}
 	b.db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("backlog: another process has %s open, and only one may: stop it first", path)
 	case err != nil:
-		return fmt.Errorf("backlog: %s cannot be opened: %w: if it is damaged, restore it, or move it away to begin where the warehouse's outcomes end", path, err)
-	}
-	if err := b.check(path); err != nil {
-		return err
+		return fmt.Errorf("backlog: %s cannot be opened: %w", path, err)
 	}
 	if err := b.db.Update(b.prepare); err != nil {
 		return fmt.Errorf("backlog: %s: %w", path, err)
 	}
-	if err := b.db.View(b.load); err != nil {
-		return fmt.Errorf("backlog: %s: %w", path, err)
+	if err := b.view(b.load); err != nil {
+		return damaged(err)
 	}
 	return syncFolder(filepath.Dir(path))
+}
+
+// tornError is what bolt panics with, and what reading past the end of a file that was cut short does: a fault of the
+// memory it is mapped to.
+type tornError struct{ panicked any }
+
+func (e *tornError) Error() string { return fmt.Sprint(e.panicked) }
+
+// guarded turns damage into an error.
+func guarded(read func() error) (err error) {
+	old := debug.SetPanicOnFault(true)
+	defer debug.SetPanicOnFault(old)
+	defer func() {
+		if v := recover(); v != nil {
+			err = &tornError{v}
+		}
+	}()
+	return read()
+}
+
+// view reads, and turns damage into an error.
+func (b *Backlog) view(read func(*bolt.Tx) error) error {
+	return guarded(func() error { return b.db.View(read) })
 }
 
 func syncFolder(dir string) error {
@@ -197,27 +232,39 @@ func syncFolder(dir string) error {
 	return d.Sync()
 }
 
-// check refuses a file that was cut short or that this build does not know, before anything is written to it.
-func (b *Backlog) check(path string) error {
-	return b.db.View(func(tx *bolt.Tx) error {
-		info, err := os.Stat(path)
-		if err != nil {
-			return fmt.Errorf("backlog: %w", err)
+// check refuses a file that is damaged or that this build does not know, before anything is written to it.
+func (b *Backlog) check(tx *bolt.Tx, path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("backlog: %w", err)
+	}
+	if info.Size() < tx.Size() {
+		return &tornError{fmt.Sprintf("it has %d bytes, and %d were written", info.Size(), tx.Size())}
+	}
+	meta := tx.Bucket(bucketMeta)
+	if meta == nil {
+		return nil // new
+	}
+	if format := number(meta.Get(keyFormat)); format != Format {
+		return fmt.Errorf("backlog: %s has format %d, this build reads %d: run the newer build", path, format, Format)
+	}
+	if stack := string(meta.Get(keyStack)); stack != string(b.o.Stack) {
+		return fmt.Errorf("backlog: %s is of stack %s, not %s: check the configured folder", path, stack, b.o.Stack)
+	}
+	return tx.ForEach(func(_ []byte, bucket *bolt.Bucket) error { return walk(bucket) })
+}
+
+// walk looks at every page of a bucket.
+func walk(bucket *bolt.Bucket) error {
+	return bucket.ForEach(func(k, v []byte) error {
+		if v != nil {
+			return nil
 		}
-		if info.Size() < tx.Size() {
-			return fmt.Errorf("backlog: %s has %d bytes, and %d were written: restore it, or move it away to begin where the warehouse's outcomes end", path, info.Size(), tx.Size())
+		inner := bucket.Bucket(k)
+		if inner == nil {
+			return &tornError{"a part is missing"}
 		}
-		meta := tx.Bucket(bucketMeta)
-		if meta == nil {
-			return nil // new
-		}
-		if format := number(meta.Get(keyFormat)); format != Format {
-			return fmt.Errorf("backlog: %s has format %d, this build reads %d: run the newer build", path, format, Format)
-		}
-		if stack := string(meta.Get(keyStack)); stack != string(b.o.Stack) {
-			return fmt.Errorf("backlog: %s is of stack %s, not %s: check the configured folder", path, stack, b.o.Stack)
-		}
-		return nil
+		return walk(inner)
 	})
 }
 
@@ -319,7 +366,7 @@ func (b *Backlog) Usage() Usage {
 }
 
 func (b *Backlog) used() (n int64) {
-	b.db.View(func(tx *bolt.Tx) error {
+	b.view(func(tx *bolt.Tx) error {
 		n = tx.Size()
 		return nil
 	})
@@ -395,7 +442,7 @@ func (b *Backlog) Read(ctx context.Context, n uint64) (*Message, error) {
 	b.mu.Unlock()
 	if e == nil {
 		var data []byte
-		err := b.db.View(func(tx *bolt.Tx) error {
+		err := b.view(func(tx *bolt.Tx) error {
 			one := tx.Bucket(bucketMessages).Bucket(key(n))
 			if one == nil {
 				return fmt.Errorf("backlog: message %d is missing: %w", n, errTorn)

@@ -137,7 +137,7 @@ func (b *Backlog) update(apply func(*bolt.Tx) error) (err error) {
 
 // reached reports whether the transaction numbered commits is what the file says now.
 func (b *Backlog) reached(commits uint64) (yes bool) {
-	b.db.View(func(tx *bolt.Tx) error {
+	b.view(func(tx *bolt.Tx) error {
 		s, err := readState(tx)
 		yes = err == nil && s.Commits >= commits
 		return err

@@ -102,7 +102,7 @@ var ErrNoLetter = errors.New("no dead letter is there")
 
 // Letters returns at most limit dead letters behind after, by position; the zero position is before all.
 func (l *Lane) Letters(after event.Position, limit int) (letters []Letter, err error) {
-	err = l.b.db.View(func(tx *bolt.Tx) error {
+	err = l.b.view(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketLanes).Bucket([]byte(l.name)).Bucket(bucketDead).Cursor()
 		from := positionKey(after)
 		for k, v := c.Seek(from); k != nil && len(letters) < limit; k, v = c.Next() {
@@ -125,7 +125,7 @@ func (l *Lane) Letters(after event.Position, limit int) (letters []Letter, err e
 
 // Letter returns the dead letter at p, or an error that wraps ErrNoLetter.
 func (l *Lane) Letter(p event.Position) (letter Letter, err error) {
-	err = l.b.db.View(func(tx *bolt.Tx) error {
+	err = l.b.view(func(tx *bolt.Tx) error {
 		v := tx.Bucket(bucketLanes).Bucket([]byte(l.name)).Bucket(bucketDead).Get(positionKey(p))
 		if v == nil {
 			return fmt.Errorf("%v: %w", p, ErrNoLetter)

@@ -349,7 +349,7 @@ type Recovered struct {
 // Recover reads the log.
 func (l *Lane) Recover() (r Recovered, err error) {
 	r = Recovered{Results: map[event.Position]warehouse.Outcome{}, Intents: map[event.Position]bool{}}
-	err = l.b.db.View(func(tx *bolt.Tx) error {
+	err = l.b.view(func(tx *bolt.Tx) error {
 		lane := tx.Bucket(bucketLanes).Bucket([]byte(l.name))
 		s, err := readLane(lane)
 		if err != nil {
@@ -439,7 +439,7 @@ func (l *Lane) RenumberLate(ctx context.Context, n uint64) error {
 
 // Corrections returns at most limit corrections that are not in the warehouse, and the number of the first.
 func (l *Lane) Corrections(limit int) (first uint64, corrections []warehouse.Outcome, err error) {
-	err = l.b.db.View(func(tx *bolt.Tx) error {
+	err = l.b.view(func(tx *bolt.Tx) error {
 		lane := tx.Bucket(bucketLanes).Bucket([]byte(l.name))
 		s, err := readLane(lane)
 		if err != nil {

@@ -52,6 +52,11 @@ func Run(t *testing.T, open func(t *testing.T) warehouse.Warehouse) {
 		{"ManyOutcomes", manyOutcomes},
 		{"ConcurrentStages", concurrentStages},
 
+		{"NormalisedHasFixedColumnsAtFirst", fixedOnly},
+		{"NormalisedTypes", typedColumns},
+		{"NormalisedNamesAreOnlyNames", oddNames},
+		{"NormalisedFollowsTheRoles", leadingColumns},
+
 		{"TypesOfValues", typesOfValues},
 		{"ParametersKeepTheirTypes", parameters},
 		{"LimitCutsAndSaysSo", limit},
