@@ -100,7 +100,7 @@ var allowed = map[string]map[string]string{
 		"event":     "positions, totals, builds",
 		"warehouse": "it reads both datasets; compare only reads",
 	},
-	"cmd/config":     {"event": "one section for each stack", "service": "secrets are files", "trace/sandbox": "its limits are settings"},
+	"cmd/config":     {"event": "one section for each stack", "service": "secrets are files", "trace/sandbox": "its limits are settings", "warehouse": "names of stages"},
 	"cmd/builds":     {"event": "builds have ids", "service": "durable replacement of small files"},
 	"cmd/pipelines":  {"event": "one for each stack", "service": "durable replacement of small files", "trace/pipeline": "a file is checked before it is kept"},
 	"cmd/send":       {"event": "eventIds of what was acknowledged", "event/body": "how many events a line holds"},

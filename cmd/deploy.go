@@ -89,12 +89,18 @@ func (p *program) deployStatus() *cobra.Command {
 		Use:   "status",
 		Short: "Show who is live, the candidate, its verdict, and what stands against a cutover",
 		Args:  cobra.NoArgs,
-		RunE: p.decide(func(ctx context.Context, _ installation, d deploy.Client) error {
+		RunE: p.decide(func(ctx context.Context, in installation, d deploy.Client) error {
 			o, err := d.Status(ctx)
 			if err != nil {
 				return err
 			}
-			return p.show(o)
+			if p.json {
+				return p.printJSON(o)
+			}
+			if err := o.WriteText(p.Stdout); err != nil {
+				return err
+			}
+			return p.showLanes(ctx, in)
 		}),
 	}
 	p.jsonFlag(c)

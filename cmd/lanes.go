@@ -182,6 +182,26 @@ func (p *program) showTraces(in installation, all map[event.Stack]trace.Status, 
 	return p.showUnknown(all)
 }
 
+// showLanes lists the trackers of both stacks, after a status. Where the secret is not at hand, or a stack has no trace,
+// there is nothing to list.
+func (p *program) showLanes(ctx context.Context, in installation) error {
+	all, errs := in.traces(ctx)
+	var b strings.Builder
+	for _, stack := range event.Stacks() {
+		if err := errs[stack]; err != nil {
+			fmt.Fprintf(&b, "  %-5s trackers: not known: %s\n", stack, terminal.Printable(err.Error()))
+		}
+		for _, l := range lanes(all[stack], in.sandboxURL()) {
+			fmt.Fprintf(&b, "  %-5s %-10s %s\n", stack, terminal.Printable(l.Tracker), l.text(time.Now()))
+		}
+	}
+	if b.Len() == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(p.Stdout, "\ntrackers\n%s", b.String())
+	return err
+}
+
 // showUnknown lists what the allowlist does not hold, of the stack that saw more of it.
 func (p *program) showUnknown(all map[event.Stack]trace.Status) error {
 	var rows [][]string

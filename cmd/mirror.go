@@ -103,7 +103,7 @@ func mirrorOptions(p *process) (mirror.Options, error) {
 
 func deployPolicy(c config.Config) deploy.Policy {
 	return deploy.Policy{
-		Compare: compare.Policy{MinEvents: c.Compare.MinEvents, Required: c.Compare.Required, Confidence: c.Compare.Confidence},
+		Compare: compare.Policy{MinEvents: c.Compare.MinEvents, Required: c.Compare.Required, Confidence: c.Compare.Confidence, Stages: c.Compare.Named()},
 		MaxAge:  time.Duration(c.Deploy.MaxAge),
 		MaxTail: time.Duration(c.Deploy.MaxTail),
 		MaxLag:  time.Duration(c.Deploy.MaxLag),

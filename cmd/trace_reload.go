@@ -85,10 +85,16 @@ func (p *program) reload(ctx context.Context, in installation, d deploy.Client, 
 		}
 		decision = &made
 	}
+	changed := answer.Build.ID != answer.Before.ID
+	if changed && decision == nil { // or a declaration right after this would name the build that was
+		if err := awaitBuild(ctx, d, swapAnswer{Stack: answer.Stack, Build: answer.Build}); err != nil {
+			return err
+		}
+	}
 	if p.json {
 		return p.printJSON(map[string]any{"reload": answer, "decision": decision})
 	}
-	if answer.Build.ID == answer.Before.ID {
+	if !changed {
 		_, err := fmt.Fprintf(p.Stdout, "%s had this pipeline already: build %s\n", answer.Stack, compare.BuildName(answer.Build))
 		return err
 	}
@@ -107,6 +113,7 @@ func (p *program) record(ctx context.Context, d deploy.Client, f *reloadFlags, a
 	}
 	return declare(ctx, d, deploy.Request{
 		Actor:  f.actor,
-		Reason: fmt.Sprintf("FORCED: the pipeline of %s, which is live, was reloaded: %s", answer.Stack, f.reason),
+		Force:  true,
+		Reason: fmt.Sprintf("the pipeline of %s, which is live, was reloaded: %s", answer.Stack, f.reason),
 	})
 }

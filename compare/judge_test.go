@@ -59,7 +59,9 @@ func TestJudge(t *testing.T) {
 		{"loss and doubling that cancel", func(e *Evidence) { e.Events[0].Missing, e.Events[0].DuplicatesCandidate = 60, 60 }, Policy{}, Fail, CodeMissing, "60 events"},
 		{"a name never stored by the candidate", func(e *Evidence) { e.Events[1].Candidate = 0; e.Events[1].Missing = 90 }, Policy{}, Fail, CodeMissing, `90 events "click"`},
 		{"live dead-lettered what the candidate took", func(e *Evidence) { e.Events[0].DeadLive = 1 }, Policy{}, Fail, CodeDeadLive, "at live"},
-		{"a fault among the folded names", func(e *Evidence) { e.Folded = &Folded{Names: 3, Live: 9, Candidate: 8, Faults: Faults{Missing: 1}} }, Policy{}, Fail, CodeMissing, "further names"},
+		{"a fault among the folded names", func(e *Evidence) {
+			e.Folded = []Folded{{Stage: warehouse.Raw, Names: 3, Live: 9, Candidate: 8, Faults: Faults{Missing: 1}}}
+		}, Policy{}, Fail, CodeMissing, "further names"},
 		{"both sides lost a request", func(e *Evidence) { e.Ledger.Requests++ }, Policy{}, Fail, CodeLost, "not the candidate's alone"},
 		{"both sides lost an item", func(e *Evidence) { e.Lost.Events = 2 }, Policy{}, Fail, CodeLost, "2 items"},
 		{"a request that was never accepted", func(e *Evidence) { e.Ledger.Requests-- }, Policy{}, Fail, CodeForeign, "never accepted"},
@@ -111,7 +113,7 @@ func TestJudge(t *testing.T) {
 		{"holes on both sides that cannot be told apart", func(e *Evidence) { e.Either.BothKnown = false }, Policy{}, Inconclusive, CodeHoles, ""},
 		{"ids that are no UUIDs", func(e *Evidence) { e.Either.BadIDs = 1 }, Policy{}, Inconclusive, CodeLedger, "no UUID"},
 		{"something moved", func(e *Evidence) { e.Unsettled = []string{"somebody decided"}; e.Events[0].Missing = 7 }, Policy{}, Inconclusive, CodeUnsettled, "somebody decided"},
-		{"a newer schema", func(e *Evidence) { e.Schema++ }, Policy{}, Inconclusive, CodeSchema, "schema 2"},
+		{"a newer schema", func(e *Evidence) { e.Schema++ }, Policy{}, Inconclusive, CodeSchema, "schema 3"},
 		{"no schema: the zero evidence", func(e *Evidence) { *e = Evidence{} }, Policy{}, Inconclusive, CodeSchema, ""},
 		{"both sides are the same stack", func(e *Evidence) { e.Candidate.Stack = event.Green }, Policy{}, Inconclusive, CodeUnsettled, ""},
 		{"no journal", func(e *Evidence) { e.Journal = "" }, Policy{}, Inconclusive, CodeUnsettled, ""},
@@ -254,7 +256,7 @@ func TestReasonsAreBounded(t *testing.T) {
 	ev := agreed()
 	ev.Events = nil
 	for i := range 1000 {
-		ev.Events = append(ev.Events, Event{Name: fmt.Sprint("event ", i), Live: 2, Candidate: 1, Faults: Faults{Missing: 1}})
+		ev.Events = append(ev.Events, Event{Name: fmt.Sprint("event ", i), Stage: warehouse.Raw, Live: 2, Candidate: 1, Faults: Faults{Missing: 1}})
 	}
 	v := Judge(ev, Policy{})
 	var total uint64

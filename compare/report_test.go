@@ -129,11 +129,12 @@ func TestDecodeEvidence(t *testing.T) {
 		data string
 		err  string
 	}{
-		"unknown field": {`{"schema":1,"verdict":"PASS"}`, "unknown field"},
-		"two documents": {`{"schema":1}{"schema":1}`, "invalid character"},
-		"not JSON":      {`PASS`, "invalid character"},
-		"wrong type":    {`{"schema":1,"ledger":{"requests":-1}}`, "cannot unmarshal"},
-		"newer":         {`{"schema":2,"anything":true}`, ""},
+		"unknown field":         {`{"schema":2,"verdict":"PASS"}`, "unknown field"},
+		"two documents":         {`{"schema":2}{"schema":2}`, "invalid character"},
+		"not JSON":              {`PASS`, "invalid character"},
+		"wrong type":            {`{"schema":2,"ledger":{"requests":-1}}`, "cannot unmarshal"},
+		"of the release before": {`{"schema":1,"events":[]}`, ""},
+		"newer":                 {`{"schema":3,"anything":true}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ev, err := DecodeEvidence([]byte(c.data))
@@ -196,7 +197,7 @@ func TestMarkdownReport(t *testing.T) {
 	}
 	// A step summary of more than 1 MiB is lost as a whole.
 	for i := range 40_000 {
-		r.Evidence.Events = append(r.Evidence.Events, Event{Name: fmt.Sprintf("a rather long event name, number %d", i), Live: 2, Candidate: 1, Faults: Faults{Missing: 1}})
+		r.Evidence.Events = append(r.Evidence.Events, Event{Name: fmt.Sprintf("a rather long event name, number %d", i), Stage: warehouse.Raw, Live: 2, Candidate: 1, Faults: Faults{Missing: 1}})
 	}
 	r.Verdict = Judge(*r.Evidence, Policy{})
 	got = render(t, r, FormatMarkdown)

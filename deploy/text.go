@@ -184,7 +184,10 @@ func (d Decision) WriteText(w io.Writer) error {
 		}
 		fmt.Fprintf(&b, "%s is live again from frame %d on\n", r.Live, from)
 	}
-	if r.Forced {
+	switch {
+	case r.Forced && r.Kind == event.Candidate:
+		fmt.Fprintf(&b, "on record as FORCED: %s\n", compare.Visible(r.Reason))
+	case r.Forced:
 		b.WriteString("FORCED in spite of:\n")
 		for _, x := range d.Overruled {
 			fmt.Fprintf(&b, "  %s\n", compare.Visible(x.Text))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // Config is everything that can be set. A section's keys are the fields' yaml names.
@@ -148,6 +149,21 @@ type Compare struct {
 	MinEvents  uint64   `yaml:"min_events"`
 	Required   []string `yaml:"required"`
 	Confidence float64  `yaml:"confidence"`
+	Stages     []string `yaml:"stages"`
+}
+
+// AllStages in Compare.Stages stands for every stage that live has.
+const AllStages = "all"
+
+// Named are the stages that a PASS takes by name; none: every stage that live has.
+func (c *Compare) Named() []warehouse.Stage {
+	var out []warehouse.Stage
+	for _, s := range c.Stages {
+		if s != AllStages {
+			out = append(out, warehouse.Stage(s))
+		}
+	}
+	return out
 }
 
 // Deploy is what a cutover takes beside a PASS.
@@ -228,7 +244,7 @@ func Default() Config {
 				MaxWait:    Duration(time.Minute),
 			},
 		},
-		Compare: Compare{MinEvents: 1, Confidence: 0.95},
+		Compare: Compare{MinEvents: 1, Confidence: 0.95, Stages: []string{AllStages}},
 		Deploy: Deploy{
 			MaxAge:  Duration(24 * time.Hour),
 			MaxTail: Duration(time.Hour),

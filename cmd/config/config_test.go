@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 const example = "../../sparrow.example.yaml"
@@ -184,6 +186,9 @@ func TestMistakesAreErrors(t *testing.T) {
 		"negative":         {file: "feeds: {attempts: -1}\n", want: []string{"feeds.attempts", "is negative"}},
 		"protocol":         {file: "stacks: {blue: {protocol: carrier pigeon}}\n", want: []string{"stacks.blue.protocol", "want one of frames"}},
 		"proof of nothing": {file: "compare: {min_events: 0, confidence: 1}\n", want: []string{"compare.min_events", "compare.confidence"}},
+		"all and more":     {file: "compare: {stages: [all, ga4]}\n", want: []string{"compare.stages", "name it alone"}},
+		"no stage":         {file: "compare: {stages: []}\n", want: []string{"compare.stages", "is empty"}},
+		"a correction":     {environ: []string{"SPARROW_COMPARE_STAGES=trace,ga4/late"}, want: []string{"compare.stages", "corrections"}},
 		"pressure":         {environ: []string{"SPARROW_JOURNAL_PRESSURE=NaN"}, want: []string{"journal.pressure"}},
 		"several at once":  {file: "admin: {listen: x}\nwarehouse: {engine: sqlite}\n", want: []string{"admin.listen", "warehouse.engine"}},
 		"file not there":   {file: "-", want: []string{"no such file"}},
@@ -320,5 +325,16 @@ func TestAddress(t *testing.T) {
 		if got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("listen %q, url %q: %q, %v", c.listen, c.base, got, err)
 		}
+	}
+}
+
+func TestComparedStages(t *testing.T) {
+	c, err := Load("", nil)
+	if err != nil || c.Compare.Named() != nil {
+		t.Errorf("by default %q, %v; want none by name, which is all", c.Compare.Named(), err)
+	}
+	c, err = Load("", []string{"SPARROW_COMPARE_STAGES=trace,ga4"})
+	if want := []warehouse.Stage{"trace", "ga4"}; err != nil || !slices.Equal(c.Compare.Named(), want) {
+		t.Errorf("%q, %v; want %q", c.Compare.Named(), err, want)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // Validate returns every value that makes no sense, each with the setting's key and its environment variable. Bounds
@@ -106,6 +107,9 @@ func (c *Config) Validate() error {
 	if x := c.Compare.Confidence; !(x > 0 && x < 1) {
 		bad("compare.confidence", "%v: want a number between 0 and 1", x)
 	}
+	if err := c.Compare.checkStages(); err != nil {
+		bad("compare.stages", "%v", err)
+	}
 	if x := c.Journal.Pressure; !(x > 0 && x <= 0.9) {
 		bad("journal.pressure", "%v: want a number above 0 and at most 0.9, so that it sets in before requests are refused at 0.95", x)
 	}
@@ -128,6 +132,24 @@ func (c *Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkStages refuses what could not mean what it says.
+func (c *Compare) checkStages() error {
+	if len(c.Stages) == 0 {
+		return errors.New("is empty: name stages, or all")
+	}
+	for _, s := range c.Stages {
+		switch {
+		case s == AllStages && len(c.Stages) > 1:
+			return errors.New("all stands for every stage: name it alone, or name the stages")
+		case strings.TrimSpace(s) != s || s == "":
+			return fmt.Errorf("%q is no name of a stage", s)
+		case warehouse.Stage(s).Base() != warehouse.Stage(s):
+			return fmt.Errorf("%q: corrections belong to their stage, name that", s)
+		}
+	}
+	return nil
 }
 
 // mayBeZero are the numbers whose 0 means something.
