@@ -91,9 +91,6 @@ var allowed = map[string]map[string]string{
 	"trace/tracker/wire":      {},
 	"trace/tracker/ga4":       vendorRules,
 	"trace/tracker/heap":      vendorRules,
-	"trace/tracker/wire":      {},
-	"trace/tracker/ga4":       vendorRules,
-	"trace/tracker/heap":      vendorRules,
 	"trace/tracker/amplitude": vendorRules,
 	"trace/tracker/webhook":   vendorRules,
 	"compare": {
