@@ -120,7 +120,7 @@ func (v *vendors) ids(vendor sandbox.Vendor, project string) map[string]int {
 // trackers are those of configText, at the sandbox.
 func trackers(t testing.TB, url string) map[string]tracker.Options {
 	t.Helper()
-	hook, err := webhook.New(webhook.Options{})
+	hook, err := webhook.New(webhook.Options{Events: 50})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,10 +192,15 @@ func start(t testing.TB, o trace.Options) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serve(t, tr)
+}
+
+// serve serves tr, and closes it when it stops.
+func serve(t testing.TB, tr *trace.Trace) *process {
 	l := listen(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- service.Serve(ctx, o.Telemetry, l, tr.Handler(), 5*time.Second) }()
+	go func() { done <- service.Serve(ctx, telemetry.Discard(), l, tr.Handler(), 5*time.Second) }()
 	p := connect(t, "http://"+l.Addr().String())
 	p.trace = tr
 	p.stop = sync.OnceFunc(func() {

@@ -14,7 +14,6 @@ import (
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/service"
 	"github.com/sparrowhq/sparrow/trace/backlog"
-	"github.com/sparrowhq/sparrow/trace/pipeline"
 	"github.com/sparrowhq/sparrow/trace/tracker"
 	"github.com/sparrowhq/sparrow/warehouse"
 )
@@ -73,7 +72,7 @@ type DeadLetter struct {
 	Retrying bool            `json:"retrying"`
 	Request  string          `json:"request,omitempty"`  // the vendor's form of the event, without secrets; of one letter only
 	Response string          `json:"response,omitempty"` // what the vendor answered; of one letter only
-	Content  *pipeline.Event `json:"content,omitempty"`  // allowlisted and scrubbed; of one letter only
+	Content  json.RawMessage `json:"content,omitempty"`  // allowlisted and scrubbed; of one letter only
 }
 
 func deadLetter(name string, l *backlog.Letter, whole bool) DeadLetter {
@@ -82,7 +81,8 @@ func deadLetter(name string, l *backlog.Letter, whole bool) DeadLetter {
 		Reason: l.Outcome.Reason, Detail: l.Detail, Status: l.Outcome.Status, Attempts: l.Outcome.Attempts, Revision: l.Outcome.Revision, Retrying: l.Retrying,
 	}
 	if whole {
-		d.Request, d.Response, d.Content = string(l.Outcome.Request), string(l.Outcome.Response), &l.Event.Event
+		d.Request, d.Response = string(l.Outcome.Request), string(l.Outcome.Response)
+		d.Content, _ = json.Marshal(l.Event.Event) // an event that cannot be shown is listed all the same
 	}
 	return d
 }

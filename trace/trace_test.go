@@ -5,13 +5,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/trace/sandbox"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Each allowed event reaches every tracker it belongs to, at the project of its frame's role, once; each item has exactly
 // one outcome at stage trace and one at each of those trackers.

@@ -131,6 +131,8 @@ type Backlog struct {
 	messages int64            // guarded by mu: bytes of the messages kept, as encoded
 
 	window window // the intake's
+
+	committed func() // called after each transaction; nil but in tests
 }
 
 // Open opens the backlog in o.Dir, or makes a new one. One process at a time may have it open.

@@ -75,6 +75,9 @@ func (b *Backlog) write() {
 			}
 		}
 		err := b.commit(changes)
+		if b.committed != nil {
+			b.committed()
+		}
 		for _, c := range changes {
 			c.reply <- err
 		}
