@@ -21,7 +21,8 @@ func (j *judge) contradictions() []string {
 		m.must(s.Requests <= s.Rows && s.Requests <= ev.Either.Requests, "%s has %s, both sides together %s", s.Stack, requests(s.Requests), grouped(ev.Either.Requests))
 		m.must(s.Requests+s.Holes.Requests()+s.Absent >= ev.Ledger.Requests, "%s has %s and %s under holes, of %s accepted", s.Stack, requests(s.Requests), grouped(s.Holes.Requests()), grouped(ev.Ledger.Requests))
 		for stage := range s.Stored {
-			m.must(stage == warehouse.Raw || ev.stage(stage) != nil, "%s has stored stage %s, of which there is no evidence", s.Stack, shownName(string(stage)))
+			of := ev.stage(stage)
+			m.must(stage == warehouse.Raw || of != nil && of.side(ev, s.Stack).Found, "%s has stored stage %s, of which there is no evidence", s.Stack, shownName(string(stage)))
 		}
 	}
 	m.must(ev.Window.First > ev.Declared.Sequence, "the window begins at frame %d, the candidate was declared at %d", ev.Window.First, ev.Declared.Sequence)

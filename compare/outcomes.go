@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -109,17 +110,20 @@ func (c *collector) outcomes(ctx context.Context, holes map[event.Stack][]Hole) 
 		odd := map[uint64]bool{}
 		var alike []uint64
 		for _, b := range union(lp.buckets, kp.buckets) {
-			if lp.buckets[b] != kp.buckets[b] || name == warehouse.Trace && skipped[b] {
+			if lp.buckets[b] != kp.buckets[b] || lp.late[b] || kp.late[b] || name == warehouse.Trace && skipped[b] {
 				odd[b] = true
 			} else {
 				alike = append(alike, b)
 			}
 		}
+		maps.Copy(odd, lp.late) // a correction need not have anything to correct
+		maps.Copy(odd, kp.late)
 		if name == warehouse.Trace {
 			maps.Copy(odd, skipped)
 		}
 		t := newTally(name, lp.events, kp.events)
 		live, candidate := c.edges(name, holes)
+		live.traceCorrected, candidate.traceCorrected = len(l[warehouse.Trace].late) > 0, len(k[warehouse.Trace].late) > 0
 		for _, p := range chunks(alike, lp.profile, profile{}, whole, c.o.ChunkRows) {
 			// Where both sides are alike they may still have sent the same events twice, and one side tells for both.
 			if err := c.query(ctx, c.sql.repeated(live.stack, name, p), func(r *row) { odd[r.count(0)] = true }); err != nil {
@@ -127,6 +131,7 @@ func (c *collector) outcomes(ctx context.Context, holes map[event.Stack][]Hole) 
 			}
 		}
 		for _, p := range chunks(slices.Sorted(maps.Keys(odd)), lp.profile, kp.profile, whole, c.o.ChunkRows) {
+			live.corrected, candidate.corrected = lp.corrected(p), kp.corrected(p)
 			if err := c.tell(ctx, t, live, candidate, c.sql.outcomeFaults(live, candidate, name, p, c.o.Examples)); err != nil {
 				return err
 			}
@@ -153,9 +158,20 @@ func (c *collector) outcomes(ctx context.Context, holes map[event.Stack][]Hole) 
 // stageProfile is what a pass over a side's outcomes of one stage tells.
 type stageProfile struct {
 	profile
+	late      map[uint64]bool // buckets with corrections
 	misrouted map[string]uint64
 	strays    []stray
 	again     []event.Position
+}
+
+// corrected reports whether there is a correction in a part.
+func (s stageProfile) corrected(p part) bool {
+	for b := range s.late {
+		if first := p.origin + b*p.width; first <= p.last && first+p.width > p.first {
+			return true
+		}
+	}
+	return false
 }
 
 // stray is an example of a misrouted outcome, under its event's name.
@@ -164,10 +180,12 @@ type stray struct {
 	name string
 }
 
+// outcomeProfile sums up a side's stages. Nearly all outcomes are never corrected, so the first ones are counted, and
+// those of buckets with corrections taken away again and counted as they are now.
 func (c *collector) outcomeProfile(ctx context.Context, stack event.Stack, sink string, stages []warehouse.Stage, p part) (map[warehouse.Stage]stageProfile, error) {
 	out := map[warehouse.Stage]stageProfile{}
 	for _, s := range stages {
-		out[s] = stageProfile{profile: profile{buckets: map[uint64]bucket{}, events: map[string]uint64{}}, misrouted: map[string]uint64{}}
+		out[s] = stageProfile{profile: profile{buckets: map[uint64]bucket{}, events: map[string]uint64{}}, late: map[uint64]bool{}, misrouted: map[string]uint64{}}
 	}
 	err := c.query(ctx, c.sql.outcomeProfile(stack, stages, p), func(r *row) {
 		out[warehouse.Stage(r.text(0))].buckets[r.count(1)] = bucket{rows: r.count(2), digest: r.sum(3)}
@@ -175,28 +193,32 @@ func (c *collector) outcomeProfile(ctx context.Context, stack event.Stack, sink 
 	if err != nil {
 		return nil, err
 	}
-	strays := uint64(0)
-	err = c.query(ctx, c.sql.outcomeNames(stack, sink, stages, p), func(r *row) {
-		stage, name, n := warehouse.Stage(r.text(0)), shorten(r.text(1)), r.count(3)
-		side := c.ev.stage(stage).side(c.ev, stack)
-		side.Rows += n
-		side.add(BuildSeen{ID: r.text(2), Rows: n, First: r.count(4), Last: r.count(5)})
-		side.Sent += r.count(6)
-		side.DryRun += r.count(7)
-		side.Unsampled += r.count(8)
-		side.Retries += r.count(9)
-		side.Again += r.count(10)
-		out[stage].events[name] += n
-		if m := r.count(11); m > 0 {
-			out[stage].misrouted[name] += m
-			strays += m
-		}
-		strays += r.count(10)
+	late := map[uint64]bool{}
+	err = c.query(ctx, c.sql.late(stack, stages, p), func(r *row) {
+		out[warehouse.Stage(r.text(0))].late[r.count(1)] = true
+		late[r.count(1)] = true
 	})
-	if err != nil || strays == 0 {
-		return out, err
+	if err != nil {
+		return nil, err
 	}
-	err = c.query(ctx, c.sql.strays(stack, sink, stages, p, c.o.Examples), func(r *row) {
+	n := names{}
+	if err := c.query(ctx, c.sql.outcomeNames(stack, false, sink, stages, p), n.plus); err != nil {
+		return nil, err
+	}
+	if len(late) > 0 {
+		for _, part := range chunks(slices.Sorted(maps.Keys(late)), profile{}, profile{}, p, c.o.ChunkRows) {
+			if err := c.query(ctx, c.sql.outcomeNames(stack, false, sink, stages, part), n.minus); err != nil {
+				return nil, err
+			}
+			if err := c.query(ctx, c.sql.outcomeNames(stack, true, sink, stages, part), n.plus); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if strays := n.into(c.ev, stack, out); !strays {
+		return out, nil
+	}
+	err = c.query(ctx, c.sql.strays(stack, len(late) > 0, sink, stages, p, c.o.Examples), func(r *row) {
 		stage := warehouse.Stage(r.text(1))
 		of := out[stage]
 		at := event.Position{Frame: r.count(3), Request: uint32(r.count(4)), Item: uint32(r.count(5))}
@@ -211,6 +233,67 @@ func (c *collector) outcomeProfile(ctx context.Context, stack event.Stack, sink 
 	return out, err
 }
 
+// names are a side's outcomes by stage, event name and build.
+type names map[nameKey]*tallied
+
+type nameKey struct {
+	stage       warehouse.Stage
+	name, build string
+}
+
+// tallied is what outcomeNames tells of one of them.
+type tallied struct {
+	first, last uint64
+	counts      [7]uint64 // rows, went, dryRun, unsampled, retries, again, misrouted
+}
+
+func (n names) of(r *row) *tallied {
+	k := nameKey{warehouse.Stage(r.text(0)), shorten(r.text(1)), r.text(2)}
+	if n[k] == nil {
+		n[k] = &tallied{first: r.count(4), last: r.count(5)}
+	}
+	return n[k]
+}
+
+var countColumns = [...]int{3, 6, 7, 8, 9, 10, 11}
+
+func (n names) plus(r *row) {
+	t := n.of(r)
+	t.first, t.last = min(t.first, r.count(4)), max(t.last, r.count(5))
+	for i, column := range countColumns {
+		t.counts[i] += r.count(column)
+	}
+}
+
+func (n names) minus(r *row) {
+	t := n.of(r)
+	for i, column := range countColumns {
+		t.counts[i] -= r.count(column)
+	}
+}
+
+// into adds the names to the evidence and the profiles, and reports whether there are strays to be looked up.
+func (n names) into(ev *Evidence, stack event.Stack, out map[warehouse.Stage]stageProfile) (strays bool) {
+	for k, t := range n {
+		rows := t.counts[0]
+		if rows == 0 {
+			continue
+		}
+		side := ev.stage(k.stage).side(ev, stack)
+		side.Rows += rows
+		side.add(BuildSeen{ID: k.build, Rows: rows, First: t.first, Last: t.last})
+		for i, to := range []*uint64{&side.Sent, &side.DryRun, &side.Unsampled, &side.Retries, &side.Again} {
+			*to += t.counts[1+i]
+		}
+		out[k.stage].events[k.name] += rows
+		if m := t.counts[6]; m > 0 {
+			out[k.stage].misrouted[k.name] += m
+		}
+		strays = strays || t.counts[5]+t.counts[6] > 0
+	}
+	return strays
+}
+
 // add counts rows of a build.
 func (s *StageSide) add(b BuildSeen) {
 	for i := range s.Builds {
@@ -221,7 +304,7 @@ func (s *StageSide) add(b BuildSeen) {
 		}
 	}
 	s.Builds = append(s.Builds, b)
-	slices.SortFunc(s.Builds, func(a, b BuildSeen) int { return int(min(max(int64(a.First)-int64(b.First), -1), 1)) })
+	slices.SortFunc(s.Builds, func(a, b BuildSeen) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.ID, b.ID)) })
 }
 
 // unanswered returns the buckets in which raw and trace do not hold the same places on some side.

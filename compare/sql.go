@@ -128,6 +128,9 @@ type edge struct {
 	stack  event.Stack
 	cursor event.Cursor // everything below is final
 	holes  []Hole       // disjoint
+
+	// Of a stage beyond raw: whether any outcome of it in the part was corrected, and any of trace.
+	corrected, traceCorrected bool
 }
 
 // cause tells why a side lacks the event at (frame, request).
