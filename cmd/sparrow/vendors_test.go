@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -14,7 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/sparrowhq/sparrow/cmd/send"
+	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/service"
 	"github.com/sparrowhq/sparrow/trace/pipeline"
 )
 
@@ -182,25 +187,60 @@ func (s *sparrow) again(dataset, vendor string) map[string]bool {
 	return s.outcomes(dataset, vendor, "o.reason = 'sent again after a crash'")
 }
 
+// keyed returns the idempotency key under which vendors that take one know each of a dataset's events: the eventId, or
+// for an event with a messageId a hash of that, made here by the same pipeline with the installation's key.
+func (s *sparrow) keyed(dataset string, c pipeline.Config) map[string]string {
+	s.t.Helper()
+	text, err := service.Secret(filepath.Join(s.dir, "key"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	key := sha256.Sum256([]byte(text))
+	p, err := pipeline.New(pipeline.Options{Config: c, Secret: key[:]})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	keys := map[string]string{}
+	var b pipeline.Batch
+	for _, row := range s.query(`SELECT "eventId", data FROM ` + dataset + `.raw`) {
+		id := uuid.MustParse(row[0][:36])
+		b.Reset()
+		p.Process(1, 0, &event.Request{Id: id[:], ReceivedAt: 1, Query: []byte("k=dev"), Body: []byte(row[1])}, &b)
+		keys[row[0]] = row[0]
+		if len(b.Events) == 1 && b.Events[0].Key != id.String() {
+			keys[row[0]] = b.Events[0].Key
+		}
+	}
+	return keys
+}
+
 // deliveredOnce checks production and staging against the outcomes: each accepted event arrived at each vendor, once but
 // for what is listed.
-func (s *sparrow) deliveredOnce() {
+func (s *sparrow) deliveredOnce(c pipeline.Config) {
 	s.t.Helper()
 	for _, side := range []struct{ dataset, project string }{{"live", "production"}, {"staging", "staging"}} {
 		accepted := s.outcomes(side.dataset, "trace", "o.outcome = 'accepted'")
 		if len(accepted) == 0 {
 			s.t.Errorf("%s: nothing was accepted", side.dataset)
 		}
+		keys := s.keyed(side.dataset, c)
 		for _, vendor := range vendorNames {
-			again := s.again(side.dataset, vendor)
+			want, again := accepted, s.again(side.dataset, vendor)
 			if vendor != "ga4" { // it drops what it has got by its key: deliveries may repeat, what it stores does not
 				got := s.received()[vendor+" "+side.project]
 				if got.Duplicates != got.Deduplicated {
 					s.t.Errorf("%s %s: %d came again, of which the vendor dropped %d", vendor, side.project, got.Duplicates, got.Deduplicated)
 				}
-				again = accepted
+				want = map[string]bool{}
+				for id := range accepted {
+					want[keys[id]] = true
+				}
+				if len(want) != len(accepted) {
+					s.t.Errorf("%s: %d events have %d keys", side.dataset, len(accepted), len(want))
+				}
+				again = want
 			}
-			s.eachOnce(vendor, side.project, accepted, again)
+			s.eachOnce(vendor, side.project, want, again)
 			if vendor == "ga4" && len(again) > 0 {
 				s.t.Logf("ga4 %s: %d events are listed as sent again after a crash", side.project, len(again))
 			}
@@ -211,7 +251,8 @@ func (s *sparrow) deliveredOnce() {
 // One vendor is out under load, and trace is killed meanwhile. The others do not lag, it catches up by itself, and
 // nothing is missing.
 func TestProofVendorDown(t *testing.T) {
-	allowlist := save(t, generatedAllowlist(t))
+	c := generatedAllowlist(t)
+	allowlist := save(t, c)
 	s := up(t, "--config", settings(t, allowlist, allowlist, wholeSpeed))
 	s.must("deploy", "candidate")
 	l := s.load(choose(300, 1_000))
@@ -259,7 +300,7 @@ func TestProofVendorDown(t *testing.T) {
 	}
 	s.must("sandbox", "scenario", "--end")
 	s.final(time.Duration(choose(2, 30))*time.Minute, allStages...)
-	s.deliveredOnce()
+	s.deliveredOnce(c)
 	s.exactlyOnce(acked)
 	s.must("doctor", "--older", "1ms")
 	for _, stack := range s.laneStates().Stacks {
@@ -275,7 +316,8 @@ func TestProofVendorDown(t *testing.T) {
 // Flips under load, a trace killed in between: production and staging projects each have each event once; what GA4 may
 // have got twice after the crash is listed by id.
 func TestProofFlipsWithVendors(t *testing.T) {
-	allowlist := save(t, generatedAllowlist(t))
+	c := generatedAllowlist(t)
+	allowlist := save(t, c)
 	s := up(t, "--config", settings(t, allowlist, allowlist, wholeSpeed))
 	s.must("deploy", "candidate")
 	seed := uint64(time.Now().UnixNano())
@@ -297,7 +339,7 @@ func TestProofFlipsWithVendors(t *testing.T) {
 	if flips := s.number(`SELECT count(*) FROM timeline WHERE kind IN ('cutover', 'rollback')`); flips != 10 {
 		t.Errorf("the timeline holds %d flips, want 10", flips)
 	}
-	s.deliveredOnce()
+	s.deliveredOnce(c)
 	s.exactlyOnce(acked)
 	if both := s.number(`SELECT count(*) FROM live.outcomes WHERE sink = 'staging'`) + s.number(`SELECT count(*) FROM staging.outcomes WHERE sink = 'production'`); both != 0 {
 		t.Errorf("%d outcomes name the other project", both)
