@@ -128,7 +128,11 @@ func WriteHistory(w io.Writer, t event.Timeline, lines bool) error {
 	out.SetStyle(style)
 	out.SuppressTrailingSpaces()
 	out.AppendHeader(table.Row{"generation", "when", "what", "live", "from frame", "build", "verdict", "by", "why"})
-	out.SetColumnConfigs([]table.ColumnConfig{{Number: 1, Align: text.AlignRight}, {Number: 5, Align: text.AlignRight}, {Number: 9, WidthMax: 60, WidthMaxEnforcer: text.WrapSoft}})
+	columns := []table.ColumnConfig{{Number: 1, Align: text.AlignRight}, {Number: 5, Align: text.AlignRight}}
+	if lines {
+		columns = append(columns, table.ColumnConfig{Number: 9, WidthMax: 60, WidthMaxEnforcer: text.WrapSoft})
+	}
+	out.SetColumnConfigs(columns)
 	records := t.Records()
 	for i := len(records) - 1; i >= 0; i-- {
 		out.AppendRow(historyRow(records[i]))
