@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/service"
 	"github.com/sparrowhq/sparrow/trace"
+	"github.com/sparrowhq/sparrow/trace/pipeline"
 	"github.com/sparrowhq/sparrow/warehouse/served"
 )
 
@@ -72,6 +74,13 @@ func (p *program) runTrace(ctx context.Context, pr *process, stack event.Stack) 
 			err = closed
 		}
 	}()
+	var current atomic.Pointer[pipeline.Config]
+	current.Store(&o.Pipeline)
+	check, err := newStanding(stack, time.Duration(c.Trace.Check), w, pr.telemetry)
+	if err != nil {
+		return err
+	}
+	defer watch(ctx, check, t, func() pipeline.Config { return *current.Load() })()
 	pr.telemetry.Log.Info("listening", "address", l.Addr(), "build", o.Build.ID, "version", o.Build.Version)
 	h := reloader(pr.secret, t.Handler(), func(context.Context) (event.Build, error) {
 		fresh, err := p.reread(pr)
@@ -86,7 +95,11 @@ func (p *program) runTrace(ctx context.Context, pr *process, stack event.Stack) 
 		if err != nil {
 			return event.Build{}, err
 		}
-		return build, t.Reload(o.Pipeline, build)
+		if err := t.Reload(o.Pipeline, build); err != nil {
+			return event.Build{}, err
+		}
+		current.Store(&o.Pipeline)
+		return build, nil
 	})
 	return service.Serve(ctx, pr.telemetry, l, h, 5*time.Second)
 }

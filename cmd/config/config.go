@@ -123,6 +123,7 @@ type Trace struct {
 	DeadLetters int      `yaml:"dead_letters"`
 	MessageAge  Duration `yaml:"message_age"` // part of the build
 	MessageKeys int      `yaml:"message_keys"`
+	Check       Duration `yaml:"check"`
 }
 
 // Warehouse is where events end up.
@@ -191,7 +192,7 @@ func Default() Config {
 	trace := func(url string) Trace {
 		return Trace{
 			URL: url, Backlog: 8 << 30, MinFree: 128 << 20, Window: 20_000, Unshipped: 50_000, DeadLetters: 10_000,
-			MessageAge: Duration(24 * time.Hour), MessageKeys: 1_000_000,
+			MessageAge: Duration(24 * time.Hour), MessageKeys: 1_000_000, Check: Duration(5 * time.Minute),
 		}
 	}
 	return Config{
