@@ -413,3 +413,70 @@ func TestProofSilentDrop(t *testing.T) {
 	}
 	t.Logf("%s", out)
 }
+
+// A candidate with one fault each on the way to the vendors: compare exits 1 and names stage, event and ids. What a
+// pipeline file can spoil is reloaded into the running candidate; what takes code is a build of its own.
+func TestProofFaultsTowardsVendors(t *testing.T) {
+	sound := generatedAllowlist(t)
+	delete(sound.Events, "signup") // not listed, so that a list can be too wide
+	live := save(t, sound)
+	with := func(change func(c *pipeline.Config)) string {
+		c, err := pipeline.ParseConfig(sound.Canonical())
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(&c)
+		return save(t, c)
+	}
+	mapped := func(c *pipeline.Config, event, tracker string, change func(*pipeline.Mapping)) {
+		e := c.Events[event]
+		m := e.Trackers[tracker]
+		change(&m)
+		if e.Trackers == nil {
+			e.Trackers = map[string]pipeline.Mapping{}
+		}
+		e.Trackers[tracker] = m
+		c.Events[event] = e
+	}
+	s := up(t, "--config", settings(t, live, live, wholeSpeed))
+	for i, fault := range []struct {
+		name, file, binary string
+		names              []string // what the report must say
+	}{
+		{name: "drops a property for one vendor", names: []string{" changed at heap of", "click"}, file: with(func(c *pipeline.Config) {
+			mapped(c, "click", "heap", func(m *pipeline.Mapping) { m.Omit = append(m.Omit, "element") })
+		})},
+		{name: "renames for one vendor", names: []string{" changed at amplitude of", "search"}, file: with(func(c *pipeline.Config) {
+			mapped(c, "search", "amplitude", func(m *pipeline.Mapping) { m.Name = "searched" })
+		})},
+		{name: "scrubber off", names: []string{"changed at ga4", "pageview"}, file: with(func(c *pipeline.Config) {
+			c.Scrub.Rules = map[string]pipeline.Action{pipeline.RuleEmail: pipeline.Off}
+		})},
+		{name: "allowlist too wide", names: []string{"changed at trace", "signup"}, file: with(func(c *pipeline.Config) {
+			c.Events["signup"] = pipeline.EventRule{}
+		})},
+		{name: "integer to string", names: []string{" changed at ga4, ", "search"}, file: live, binary: "./testdata/candidates/stringifies"},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			s.must("trace", "reload", fault.file)
+			if fault.binary != "" {
+				s.must("deploy", "candidate", "--binary", binary(t, fault.binary))
+			} else {
+				s.must("deploy", "candidate")
+			}
+			s.events(1_000, i+1) // others each time: a messageId that comes again is no event
+			if i := strings.Index(fault.name, "scrubber"); i == 0 { // made-up events hold nothing to scrub
+				s.post([]byte(`{"event":"pageview","deviceId":"d1","properties":{"pathname":"/u/jim@example.com"}}`))
+			}
+			out, status := s.run("compare", "--wait", "2m")
+			if status != 1 {
+				t.Errorf("fault %d: exit status %d, want 1\n%s", i, status, out)
+			}
+			for _, want := range append(fault.names, "such as ") {
+				if !strings.Contains(out, want) {
+					t.Errorf("the report does not say %q:\n%s", want, out)
+				}
+			}
+		})
+	}
+}
