@@ -25,6 +25,7 @@ func (h *history) outcomes(stack event.Stack, stage warehouse.Stage, from, to ev
 	for _, r := range rows.Rows {
 		o := warehouse.Outcome{
 			Position: r.Position, Timestamp: r.Timestamp, Build: r.Build, Event: r.Event, Sink: "production", Outcome: "delivered",
+			Reason: []string{"", "twelve bytes", "bytes twelve", "a text beyond them", "them beyond a text"}[r.Item/2%5], // repeated, and others of the same length
 			Status: 200 + int32(r.Item%5), Attempts: 1 + r.Item%2, Digest: uint64(r.Frame)<<56 + uint64(r.Item), Latency: int64(r.Frame * 1000),
 		}
 		if r.Frame%7 == 3 {
@@ -268,7 +269,7 @@ func corrections(t *testing.T, w warehouse.Warehouse) {
 			for _, o := range b.Outcomes {
 				want[stage][o.Position] = o
 			}
-			for range r.IntN(6) {
+			for range 1 + r.IntN(6) {
 				log[stage] = append(log[stage], want[stage].next(r, len(log[stage])))
 			}
 			all := uint64(len(log[stage]))
@@ -304,7 +305,13 @@ func corrections(t *testing.T, w warehouse.Warehouse) {
 			t.Errorf("%d corrections are stored under %s", len(got), stage.Late())
 		}
 	}
-	wantJournals(t, w, warehouse.Journal{ID: "journal-1", First: 1, Highest: h.next - 1}) // corrections count no frames
+	// Corrections count no frames, however many there are.
+	many := slices.Repeat(log["ga4"][:1], int(h.next))
+	mustAppend(t, w, h.corrections(event.Green, "amplitude", 0, many...))
+	wantJournals(t, w, warehouse.Journal{ID: "journal-1", First: 1, Highest: h.next - 1})
+	if got := ask(t, w, "SELECT id, first, highest FROM journals"); !cmp.Equal(got, [][]any{{"journal-1", int64(1), int64(h.next - 1)}}) {
+		t.Errorf("journals %v, want highest %d", got, h.next-1)
+	}
 }
 
 // outcomeViews plays random timelines, as viewsProperty does, with outcomes and corrections of both stacks.

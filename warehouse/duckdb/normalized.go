@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -38,19 +39,44 @@ func (e *Engine) Normalise(ctx context.Context, stack event.Stack, properties []
 	for i := range properties {
 		properties[i].Keys = slices.Clone(properties[i].Keys)
 	}
+	if err := e.pause(ctx, stack); err != nil {
+		return err
+	}
 	for attempt := 0; ; attempt++ {
-		e.gate.enter(stack) // making views stops everybody's appends for a moment: the candidate's are no exception
 		opened, err := e.normalise(stack, properties)
 		switch {
 		case err == nil:
 			return nil
 		case outOfMemory(err) && !broken(err) && attempt < 5:
-			e.makeRoom()
+			release, _ := e.makeRoom()
+			defer release()
 		case broken(err) && attempt == 0 && e.reopen(opened, err):
 		default:
 			return fmt.Errorf("warehouse: raw_normalized of %s: %w", stack, err)
 		}
 	}
+}
+
+// restFactor is how long the candidate may not change its columns after it did, in multiples of what it took: making
+// views stops everybody's appends.
+const restFactor = 20
+
+// pause waits until stack may change its columns.
+func (e *Engine) pause(ctx context.Context, stack event.Stack) error {
+	e.mu.Lock()
+	rest := time.Until(e.rest[stack])
+	e.mu.Unlock()
+	if live := e.state.live(); rest > 0 && live != "" && live != stack {
+		select {
+		case <-time.After(rest):
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-e.queries.Done():
+			return ErrClosed
+		}
+	}
+	e.gate.enter(stack)
+	return nil
 }
 
 // normalise keeps the properties and makes the views, in one transaction that nobody else writes beside.
@@ -65,6 +91,12 @@ func (e *Engine) normalise(stack event.Stack, properties []warehouse.Property) (
 		return e.opened, nil
 	}
 	next := map[event.Stack][]warehouse.Property{stack: properties, stack.Other(): all[stack.Other()]}
+	defer func(began time.Time) {
+		now := time.Now()
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.rest[stack] = now.Add(restFactor * now.Sub(began))
+	}(time.Now())
 	list, err := json.Marshal(properties)
 	if err != nil {
 		return e.opened, err

@@ -1,9 +1,12 @@
 package duckdb
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -60,5 +63,38 @@ func TestManyColumns(t *testing.T) {
 	}
 	if got := table(t, e, "SELECT count(*), count(property_199) FROM live.raw_normalized"); got != "280 0" {
 		t.Errorf("rows %s, want 280 0", got)
+	}
+}
+
+// TestCandidateChangesItsColumnsSeldom has both stacks ask again while they are to rest: the live one is served.
+func TestCandidateChangesItsColumnsSeldom(t *testing.T) {
+	e := openTest(t, Options{})
+	b := frames(event.Green, 0, 3, 1)
+	b.Controls = []*event.ControlEntry{initial(t, event.Green)}
+	if _, err := e.Append(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	list := []warehouse.Property{{Name: "a", Keys: []string{"a"}, Type: warehouse.TypeString}}
+	for _, stack := range event.Stacks() {
+		if err := e.Normalise(t.Context(), stack, list); err != nil {
+			t.Fatal(err)
+		}
+		e.mu.Lock()
+		if e.rest[stack].IsZero() {
+			t.Errorf("%s need not rest", stack)
+		}
+		e.rest[stack] = time.Now().Add(time.Hour)
+		e.mu.Unlock()
+	}
+	if err := e.Normalise(t.Context(), event.Green, nil); err != nil {
+		t.Errorf("the live stack: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := e.Normalise(ctx, event.Blue, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the candidate: %v, want it to wait", err)
+	}
+	if got := table(t, e, "SELECT count(*) FROM duckdb_columns() WHERE schema_name = 'blue' AND table_name = 'raw_normalized' AND column_name = 'a'"); got != "1" {
+		t.Errorf("the candidate's columns changed: %s", got)
 	}
 }

@@ -195,3 +195,29 @@ func TestValuesComeBack(t *testing.T) {
 		t.Error("an int is no value of an answer, but is sent")
 	}
 }
+
+// BenchmarkBatch encodes and decodes a batch of outcomes.
+func BenchmarkBatch(b *testing.B) {
+	const n = 10_000
+	batch := &warehouse.Batch{Stack: event.Green, Stage: "ga4", Journal: "j"}
+	for i := range n {
+		batch.Outcomes = append(batch.Outcomes, warehouse.Outcome{
+			Position: event.Position{Frame: uint64(1_000_000 + i/10), Request: uint32(i % 10)}, Timestamp: 1_753_300_000_000_000 + int64(i)*700, Build: "7f3a", Event: []string{"pageview", "click", "scroll"}[i*7%3],
+			Sink: "production", Outcome: "delivered", Status: 204, Attempts: 1, Digest: uint64(i) * 11400714819323198485, Latency: 30_000 + int64(i*2654435761%500_000),
+		})
+	}
+	b.ReportAllocs()
+	var size int
+	for b.Loop() {
+		data, err := encodeBatch(batch)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := decodeBatch(data); err != nil {
+			b.Fatal(err)
+		}
+		size = len(data)
+	}
+	b.ReportMetric(float64(size)/n, "bytes/outcome")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/outcome")
+}
