@@ -80,9 +80,16 @@ var allowed = map[string]map[string]string{
 		"event/body": "a body is split as in the dispatcher, or positions would not agree",
 	},
 	"trace/tracker": {
-		"event":          "results are of positions",
-		"trace/pipeline": "it sends what the pipeline lets through",
-		"telemetry":      "outages and refusals are reported",
+		"event":              "results are of positions",
+		"trace/pipeline":     "it sends what the pipeline lets through",
+		"telemetry":          "outages and refusals are reported",
+		"trace/tracker/wire": "the spellings that a secret has in JSON",
+	},
+	"trace/tracker/contract": {
+		"trace/pipeline":       "events to put into a vendor's form",
+		"trace/tracker":        "the suite runs against Vendor",
+		"trace/sandbox":        "the other side",
+		"trace/sandbox/record": "what arrived there",
 	},
 	"trace/census": {
 		"event":     "positions",

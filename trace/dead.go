@@ -51,7 +51,7 @@ func (l *lane) findRetries() error {
 	return nil
 }
 
-// Retry notes durably that dead letters are to be sent again, and returns how many. No positions: all of them. Letters
+// retryDead notes durably that dead letters are to be sent again, and returns how many. No positions: all of them. Letters
 // that are on their way already are not counted. It fails with an error that wraps backlog.ErrNoLetter if there is no
 // dead letter at a position; then nothing is sent again.
 func (l *lane) retryDead(ctx context.Context, positions []event.Position) (n int, err error) {
@@ -60,44 +60,31 @@ func (l *lane) retryDead(ctx context.Context, positions []event.Position) (n int
 	default:
 		return 0, errors.New("the warehouse has not said yet which corrections it has: try again later")
 	}
-	var chosen []backlog.Letter
-	if len(positions) > 0 {
-		for _, p := range positions {
-			letter, err := l.kept.Letter(p)
+	for _, p := range positions {
+		if _, err := l.kept.Letter(p); err != nil {
+			return 0, err
+		}
+	}
+	if len(positions) == 0 {
+		for after := (event.Position{}); ; {
+			letters, err := l.kept.Letters(after, maxResend)
 			if err != nil {
 				return 0, err
 			}
-			chosen = append(chosen, letter)
-		}
-		return l.retryLetters(ctx, chosen)
-	}
-	for after := (event.Position{}); ; {
-		letters, err := l.kept.Letters(after, maxResend)
-		if err != nil || len(letters) == 0 {
-			return n, err
-		}
-		after = letters[len(letters)-1].Event.Position
-		more, err := l.retryLetters(ctx, letters)
-		n += more
-		if err != nil {
-			return n, err
+			if len(letters) == 0 {
+				break
+			}
+			for i := range letters {
+				positions = append(positions, letters[i].Event.Position)
+			}
+			after = positions[len(positions)-1]
 		}
 	}
-}
 
-func (l *lane) retryLetters(ctx context.Context, letters []backlog.Letter) (n int, err error) {
-	var fresh []event.Position
 	done := make(chan error, 1)
 	l.mu.Lock()
-	for i := range letters {
-		p := letters[i].Event.Position
-		if l.resending[p] != nil || slices.Contains(l.requeued, p) || slices.Contains(fresh, p) {
-			continue
-		}
-		letters[i].Retrying = true
-		l.pending.Letters = append(l.pending.Letters, letters[i])
-		fresh = append(fresh, p)
-	}
+	positions = l.idleLocked(positions)
+	l.pending.Retry = append(l.pending.Retry, positions...)
 	l.waiting = append(l.waiting, done)
 	l.mu.Unlock()
 	signal(l.known)
@@ -112,10 +99,27 @@ func (l *lane) retryLetters(ctx context.Context, letters []backlog.Letter) (n in
 		return 0, fmt.Errorf("it is not known whether the dead letters are to be sent again; ask again: %w", err)
 	}
 	l.mu.Lock()
-	l.requeued = append(l.requeued, fresh...)
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	positions = l.idleLocked(positions) // somebody else may have asked for the same
+	l.requeued = append(l.requeued, positions...)
 	signal(l.retry)
-	return len(fresh), nil
+	return len(positions), nil
+}
+
+// idleLocked leaves out what is on its way already, and what comes twice.
+func (l *lane) idleLocked(positions []event.Position) []event.Position {
+	busy := map[event.Position]bool{}
+	for _, p := range l.requeued {
+		busy[p] = true
+	}
+	var idle []event.Position
+	for _, p := range positions {
+		if !busy[p] && l.resending[p] == nil {
+			idle = append(idle, p)
+		}
+		busy[p] = true
+	}
+	return idle
 }
 
 // resend hands the queued dead letters to the sender. Only the reading goroutine calls it.
@@ -152,6 +156,9 @@ func (l *lane) resend() {
 // revive makes an item of a dead letter, or its correction if it is not to be sent by the configuration in force.
 func (l *lane) revive(p event.Position) (tracker.Item, bool) {
 	letter, err := l.kept.Letter(p)
+	if errors.Is(err, backlog.ErrNoLetter) || err == nil && !letter.Retrying {
+		return tracker.Item{}, false // it was asked for twice, and has been sent again meanwhile
+	}
 	if err != nil {
 		l.t.o.Telemetry.Failure("a dead letter cannot be sent again", err, slog.String("tracker", l.name), slog.String("position", p.String()))
 		return tracker.Item{}, false
@@ -162,8 +169,8 @@ func (l *lane) revive(p event.Position) (tracker.Item, bool) {
 	one.letter.Outcome.Build = force.build.ID
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.resending[p] = one
 	if decision == pipeline.Send {
-		l.resending[p] = one
 		return tracker.Item{Event: view, Sink: letter.Event.Sink, Again: one.again}, true
 	}
 	o := &one.letter.Outcome
@@ -189,7 +196,8 @@ func (l *lane) redoneLocked(one *resending, r *tracker.Result) {
 	l.correctLocked(one, r.Detail, r.At)
 }
 
-// correctLocked makes of a letter's new outcome a correction, and ends the letter unless the event is dead again.
+// correctLocked makes of a letter's new outcome a correction, and ends the letter unless the event is dead again. The
+// letter counts as being on its way until that is durable: what the backlog says of it is old until then.
 func (l *lane) correctLocked(one *resending, detail string, at int64) {
 	letter := &one.letter
 	letter.Outcome.Revision++
@@ -200,5 +208,4 @@ func (l *lane) correctLocked(one *resending, detail string, at int64) {
 	} else {
 		l.pending.Freed = append(l.pending.Freed, letter.Event.Position)
 	}
-	delete(l.resending, letter.Event.Position)
 }

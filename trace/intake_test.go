@@ -111,7 +111,7 @@ func TestPartsHolesAndLargeDeliveries(t *testing.T) {
 	var frames []*event.DeliveredFrame
 	want := map[event.Position]string{}
 	n := 0
-	for sequence := uint64(1); sequence <= 60; sequence++ {
+	for sequence := uint64(1); sequence <= 30; sequence++ {
 		var requests []*event.Request
 		for i := range uint32(10) {
 			n++
@@ -137,8 +137,8 @@ func TestPartsHolesAndLargeDeliveries(t *testing.T) {
 	without(1, 3, 5)
 	p.deliver(part)
 	rest := delivery(frames[1:]...) // begins below the cursor: what is there is skipped
-	rest.Holes = []*event.Hole{{FromFrame: 60, FromRequest: 9, ToFrame: 61, Reason: event.Dead}}
-	without(60, 9, 10)
+	rest.Holes = []*event.Hole{{FromFrame: 30, FromRequest: 9, ToFrame: 31, Reason: event.Dead}}
+	without(30, 9, 10)
 	p.deliver(rest)
 	p.settled()
 	if diff := cmp.Diff(want, outcomes(t, w, "trace")); diff != "" {
@@ -150,8 +150,8 @@ func TestPartsHolesAndLargeDeliveries(t *testing.T) {
 	if got := v.ids(sandbox.Heap, "production"); len(got) != len(want) {
 		t.Errorf("heap got %d events, want %d", len(got), len(want))
 	}
-	beyond := delivery(one(t, 61, 1))
-	beyond.ToFrame, beyond.ToRequest = 61, 5
+	beyond := delivery(one(t, 31, 1))
+	beyond.ToFrame, beyond.ToRequest = 31, 5
 	if _, err := p.forward(beyond); err == nil || !strings.Contains(err.Error(), "has only 1 requests") {
 		t.Errorf("more requests than the frame has: %v", err)
 	}

@@ -2,6 +2,8 @@ package trace
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -105,10 +107,25 @@ func signal(c chan struct{}) {
 func (l *lane) start() {
 	state := l.kept.State()
 	l.next, l.total = state.Through+1, state.Total
-	l.reader.Go(l.read)
-	l.settlers.Go(l.settle)
-	l.settlers.Go(l.ship)
+	l.reader.Go(func() { l.guarded(l.read) })
+	l.settlers.Go(func() { l.guarded(l.settle) })
+	l.settlers.Go(func() { l.guarded(l.ship) })
 }
+
+// guarded keeps a bug in one lane from ending the process, and with it the others: the lane stops, visibly.
+func (l *lane) guarded(run func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.t.o.Telemetry.Panic(v, slog.String("tracker", l.name))
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.bug = errBug
+		}
+	}()
+	run()
+}
+
+var errBug = errors.New("it met a bug in this build, which is reported: restart the process, with another build if it comes again")
 
 func (l *lane) closeSender() {
 	if l.sender != nil {

@@ -39,7 +39,9 @@ func (l *lane) read() {
 	for ctx.Err() == nil {
 		l.resend()
 		l.mu.Lock()
-		full := l.unshipped >= l.t.o.MaxUnshipped || l.kept.Dead() >= l.t.o.MaxDead
+		// Events in flight may all die, so they count once one has.
+		dead := l.kept.Dead()
+		full := l.unshipped >= l.t.o.MaxUnshipped || dead > 0 && dead+len(l.rows) >= l.t.o.MaxDead
 		next := l.next
 		l.mu.Unlock()
 		if full {

@@ -98,10 +98,11 @@ func (l *lane) settle() {
 			l.putBackLocked(change)
 		} else {
 			l.settledLocked(change.Results)
-			if len(change.Corrections) > 0 {
+			for i := range change.Corrections {
+				delete(l.resending, change.Corrections[i].Position)
 				signal(l.ripe)
 			}
-			if len(change.Freed) > 0 {
+			if len(change.Freed)+len(change.Results) > 0 {
 				signal(l.room)
 			}
 		}
@@ -166,6 +167,7 @@ func (l *lane) putBackLocked(c backlog.Change) {
 	now.Again += c.Again
 	now.Letters = append(c.Letters, now.Letters...)
 	now.Freed = append(c.Freed, now.Freed...)
+	now.Retry = append(c.Retry, now.Retry...)
 	now.Corrections = append(c.Corrections, now.Corrections...)
 }
 

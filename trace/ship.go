@@ -198,9 +198,7 @@ func (l *lane) shipSome(ctx context.Context) (more bool, err error) {
 	}
 	if p.From != p.To || len(p.Controls) > 0 {
 		began := time.Now()
-		bounded, cancel := context.WithTimeout(ctx, l.t.o.AppendTimeout)
-		cursor, err := l.t.o.Warehouse.Append(bounded, &p.Batch)
-		cancel()
+		cursor, err := l.append(ctx, &p.Batch)
 		l.t.metrics.append.WithLabelValues(l.name).Observe(time.Since(began).Seconds())
 		if err != nil {
 			return false, fmt.Errorf("warehouse: append of %s [%v, %v): %w", l.name, p.From, p.To, err)
@@ -230,6 +228,19 @@ func (l *lane) shipSome(ctx context.Context) (more bool, err error) {
 	return more, nil
 }
 
+// append appends within AppendTimeout. A panic of the warehouse's client, which a candidate may have written, is an error.
+func (l *lane) append(ctx context.Context, b *warehouse.Batch) (cursor event.Cursor, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.t.o.Telemetry.Panic(v, slog.String("stage", string(b.Stage)))
+			err = errBug
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, l.t.o.AppendTimeout)
+	defer cancel()
+	return l.t.o.Warehouse.Append(ctx, b)
+}
+
 // dropLocked lets go of the next n rows of the queue's first message.
 func (l *lane) dropLocked(n int) {
 	w := l.queue[0]
@@ -257,9 +268,7 @@ func (l *lane) shipLate(ctx context.Context) error {
 		if n := len(s.Journals); n > 0 {
 			b.Journal = s.Journals[n-1].ID
 		}
-		bounded, cancel := context.WithTimeout(ctx, l.t.o.AppendTimeout)
-		cursor, err := l.t.o.Warehouse.Append(bounded, b)
-		cancel()
+		cursor, err := l.append(ctx, b)
 		if err != nil {
 			return fmt.Errorf("warehouse: append of corrections of %s from %d: %w", l.name, first, err)
 		}

@@ -108,6 +108,9 @@ func New(ctx context.Context, o Options) (*Trace, error) {
 	}
 	lanes, err := t.makeLanes()
 	if err != nil {
+		for _, l := range lanes {
+			l.closeSender()
+		}
 		t.cancel()
 		b.Close()
 		return nil, err
@@ -117,19 +120,21 @@ func New(ctx context.Context, o Options) (*Trace, error) {
 	return t, nil
 }
 
-// makeLanes makes the lanes, but starts nothing.
+// makeLanes makes the lanes, but starts nothing. With an error it returns those that it has made.
 func (t *Trace) makeLanes() ([]*lane, error) {
 	lanes := []*lane{newLane(t, string(warehouse.Trace))}
 	for _, name := range t.inForce.Load().pipeline.Trackers() {
 		l := newLane(t, name)
 		o := t.o.Trackers[name]
+		for _, sink := range []tracker.Sink{tracker.Production, tracker.Staging} {
+			if _, ok := o.Credentials[sink]; !ok { // the roles of stacks change
+				return lanes, fmt.Errorf("trace: tracker %q has no credential for %s", name, sink)
+			}
+		}
 		o.Name, o.Telemetry, o.Before, o.Done = name, t.o.Telemetry, l.before, l.done
 		s, err := tracker.New(o)
 		if err != nil {
-			for _, l := range lanes {
-				l.closeSender()
-			}
-			return nil, fmt.Errorf("trace: %w", err)
+			return lanes, fmt.Errorf("trace: %w", err)
 		}
 		l.sender = s
 		lanes = append(lanes, l)
@@ -159,6 +164,12 @@ func (t *Trace) start(lanes []*lane) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.reading.Err() != nil { // Close has looked for lanes already
+		for _, l := range lanes {
+			l.closeSender()
+		}
+		return
+	}
 	t.begin = nil
 	for _, l := range lanes {
 		t.lanes[l.name] = l

@@ -97,6 +97,25 @@ func putLetters(dead *bolt.Bucket, letters []Letter, freed []event.Position) (mo
 	return more, nil
 }
 
+// markRetry marks the letters at positions; where there is none any more nothing happens.
+func markRetry(dead *bolt.Bucket, positions []event.Position) error {
+	for _, p := range positions {
+		v := dead.Get(positionKey(p))
+		if v == nil {
+			continue
+		}
+		letter, err := decodeLetter(v)
+		if err != nil {
+			return err
+		}
+		letter.Retrying = true
+		if err := dead.Put(positionKey(p), letter.encode()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // ErrNoLetter says that there is no dead letter at a position.
 var ErrNoLetter = errors.New("no dead letter is there")
 

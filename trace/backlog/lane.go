@@ -32,11 +32,12 @@ type Change struct {
 	Again       int                 // how many of Results and Corrections were sent again in doubt
 	Letters     []Letter            // dead letters, new or changed
 	Freed       []event.Position    // dead letters that are none any more
+	Retry       []event.Position    // dead letters that are to be sent again, as they are after Letters and Freed
 	Corrections []warehouse.Outcome // outcomes of a higher revision, numbered on in this order
 }
 
 func (c *Change) empty() bool {
-	return len(c.Intents)+len(c.Results)+len(c.Letters)+len(c.Freed)+len(c.Corrections) == 0
+	return len(c.Intents)+len(c.Results)+len(c.Letters)+len(c.Freed)+len(c.Retry)+len(c.Corrections) == 0
 }
 
 // Lane is one lane's part of the backlog. Its methods may be called concurrently, but Commit by one goroutine at a time.
@@ -297,6 +298,9 @@ func (l *Lane) Commit(ctx context.Context, c Change) error {
 		s.Again += uint64(c.Again)
 		var err error
 		if dead, err = putLetters(lane.Bucket(bucketDead), c.Letters, c.Freed); err != nil {
+			return err
+		}
+		if err := markRetry(lane.Bucket(bucketDead), c.Retry); err != nil {
 			return err
 		}
 		late := lane.Bucket(bucketLate)

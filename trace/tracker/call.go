@@ -1,6 +1,7 @@
 package tracker
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,6 +36,10 @@ func (s *Sender) run(l *lane, b *batch) {
 	for _, t := range c.left {
 		t.head, t.body = nil, nil // they would keep the whole request
 	}
+	var example []byte
+	if wait != nil {
+		example = bytes.Clone(b.tasks[0].form.Body) // once given back, tasks are others'
+	}
 	s.mu.Lock()
 	now := s.o.Clock()
 	opened := false
@@ -49,7 +54,7 @@ func (s *Sender) run(l *lane, b *batch) {
 	s.signal(s.wake)
 	if wait != nil && s.ctx.Err() == nil {
 		s.metrics.state(l.sink, state)
-		c.report(wait.why, wait.answer, wait.err, b.tasks, opened)
+		c.report(wait.why, wait.answer, wait.err, len(b.tasks), example, opened)
 	}
 	for _, t := range c.finished {
 		recycle(t)
@@ -98,17 +103,18 @@ func (c *call) deliver() *waiting {
 		case Taken:
 			c.succeeded()
 			for _, t := range part {
+				t.group.most = 0
 				c.finish(t, Delivered, "", a)
 			}
 		case Partial:
 			c.succeeded() // it looked at events: nothing is wrong with the rest
-			c.report(j.Reason, a, nil, part, false)
+			c.report(j.Reason, a, nil, len(part), part[0].form.Body, false)
 			if rest := c.divide(part, j, a); len(rest) > 0 {
 				parts = append(parts, rest)
 			}
 		case Refused, TooLarge:
 			if len(part) == 1 {
-				c.report(j.Reason, a, nil, part, false)
+				c.report(j.Reason, a, nil, len(part), part[0].form.Body, false)
 				c.finish(part[0], Dead, j.Reason, a)
 			} else {
 				halve()
@@ -164,16 +170,20 @@ func (c *call) divide(part []*task, j Judgement, a *Answer) (rest []*task) {
 		dead[r.Index] = r.Reason
 	}
 	until := c.o.Clock().Add(j.Hold)
+	held := make(map[*group]int)
 	for _, i := range j.Held {
 		if i >= 0 && i < len(part) {
-			part[i].group.until = until
+			held[part[i].group]++
 		}
+	}
+	for g, n := range held {
+		g.until, g.most = until, max(n/2, 1) // as many at once would be refused for ever
 	}
 	for i, t := range part {
 		switch reason, isDead := dead[i]; {
 		case isDead:
 			c.finish(t, Dead, reason, a)
-		case t.group.until.Equal(until):
+		case held[t.group] > 0:
 			c.left = append(c.left, t)
 		default:
 			rest = append(rest, t)
@@ -369,7 +379,7 @@ func (a *appender) Write(p []byte) (int, error) {
 
 // report says that something went wrong to those who should look, grouped by tracker and status; of one kind at most
 // once a second.
-func (c *call) report(why string, a *Answer, err error, concerned []*task, opened bool) {
+func (c *call) report(why string, a *Answer, err error, events int, example []byte, opened bool) {
 	what := "tracker " + c.o.Name + ": " + why
 	if err != nil {
 		what = "tracker " + c.o.Name + ": " + c.because(err)
@@ -391,14 +401,14 @@ func (c *call) report(why string, a *Answer, err error, concerned []*task, opene
 	if opened {
 		state = string(Open)
 	}
-	tags := append(c.tags(c.lane.sink), slog.Int("count", len(concerned)), slog.String("reason", why), slog.String("state", state))
+	tags := append(c.tags(c.lane.sink), slog.Int("count", events), slog.String("reason", why), slog.String("state", state))
 	if a == nil {
 		c.o.Telemetry.Failure(what, err, tags...)
 		return
 	}
 	x := telemetry.Exchange{
 		Method: http.MethodPost, URL: address(c.lane.credential.URL), Status: a.Status,
-		Body: c.hide.bytes(concerned[0].form.Body, maxEvidence), ResponseBody: []byte(c.hide.answer(a, maxEvidence)),
+		Body: c.hide.bytes(example, maxEvidence), ResponseBody: []byte(c.hide.answer(a, maxEvidence)),
 	}
 	c.o.Telemetry.FailureOf(what, fmt.Errorf("%s: answered %d", why, a.Status), x, append(tags, slog.Int("status", a.Status))...)
 }

@@ -10,16 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/trace/pipeline"
 	"github.com/sparrowhq/sparrow/trace/sandbox"
 	"github.com/sparrowhq/sparrow/trace/sandbox/record"
 	"github.com/sparrowhq/sparrow/trace/tracker"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // vendors is a sandbox behind a real socket.
 type vendors struct {

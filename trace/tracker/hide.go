@@ -1,13 +1,16 @@
 package tracker
 
 import (
-	"encoding/json"
+	"cmp"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/sparrowhq/sparrow/telemetry"
+	"github.com/sparrowhq/sparrow/trace/tracker/wire"
 )
 
 const hidden = "[redacted]"
@@ -39,17 +42,11 @@ func newHider(credentials map[Sink]Credential) hider {
 			if len(text) < 4 {
 				continue // it would be found everywhere
 			}
-			quoted, err := json.Marshal(text)
-			if err != nil {
-				panic(err) // a string
-			}
-			escaped := string(quoted[1 : len(quoted)-1])
-			query, path := url.QueryEscape(text), url.PathEscape(text)
-			spellings = append(spellings, text, escaped, strings.ReplaceAll(escaped, `/`, `\/`), query, path, lowerHex(query), lowerHex(path), htmlEscape.Replace(text))
+			spellings = append(spellings, spell(text)...)
 		}
 	}
 	// The longest first: a secret may begin with another.
-	slices.SortFunc(spellings, func(a, b string) int { return len(b) - len(a) })
+	slices.SortFunc(spellings, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
 	spellings = slices.Compact(spellings)
 	var pairs []string
 	h := hider{}
@@ -61,7 +58,42 @@ func newHider(credentials map[Sink]Credential) hider {
 	return h
 }
 
+// spell returns the spellings in which text may come back: percent-encoded, HTML, and each of these inside JSON, and
+// inside JSON that is a text inside JSON, as one writer or another escapes it.
+func spell(text string) []string {
+	query, path := url.QueryEscape(text), url.PathEscape(text)
+	all := []string{text, query, path, lowerHex(query), lowerHex(path), htmlEscape.Replace(text)}
+	for range 2 {
+		for _, s := range slices.Clone(all) {
+			own := wire.AppendString(nil, s)
+			plain := string(own[1 : len(own)-1])
+			html := jsonHTML.Replace(plain)
+			for _, escaped := range []string{plain, html, strings.ReplaceAll(plain, "/", `\/`), ascii(plain), ascii(html)} {
+				if !slices.Contains(all, escaped) {
+					all = append(all, escaped)
+				}
+			}
+		}
+	}
+	return all
+}
+
 var htmlEscape = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;")
+
+var jsonHTML = strings.NewReplacer("&", `\u0026`, "<", `\u003c`, ">", `\u003e`)
+
+// ascii escapes what is beyond ASCII as JSON does.
+func ascii(text string) string {
+	var b []byte
+	for _, unit := range utf16.Encode([]rune(text)) {
+		if unit < utf8.RuneSelf {
+			b = append(b, byte(unit))
+		} else {
+			b = fmt.Appendf(b, `\u%04x`, unit)
+		}
+	}
+	return string(b)
+}
 
 // lowerHex writes percent-encodings in small letters.
 func lowerHex(text string) string {

@@ -25,6 +25,7 @@ type lane struct {
 	waiting      int               // tasks in groups
 	waitingBytes int
 	calls        int // under way
+	flying       map[*batch]bool
 	breaker      breaker
 	failing      atomic.Bool // breaker.failures > 0, for those without the mutex
 	all, each    []*window   // rates of the project, and of ids
@@ -37,7 +38,7 @@ type lane struct {
 func newLane(sink Sink, o *Options, t Traits, m *metrics) *lane {
 	l := &lane{
 		sink: sink, credential: o.Credentials[sink], mode: o.Modes[sink], o: o, alone: t.Alone, bytes: t.Bytes,
-		groups: map[string]*group{}, breaker: breaker{trips: o.Trips},
+		groups: map[string]*group{}, flying: map[*batch]bool{}, breaker: breaker{trips: o.Trips},
 	}
 	for _, r := range o.Rates {
 		if r.ByID {
@@ -73,6 +74,7 @@ type batch struct {
 	groups []*group
 	round  uint64
 	probe  bool
+	oldest time.Time // of the tasks' since
 }
 
 // take returns the tasks of the next call, or when to ask again; zero: when something has changed.
@@ -113,6 +115,7 @@ func (l *lane) take(now time.Time) (*batch, time.Time) {
 		return nil, sooner(again, l.held[0].until)
 	}
 	l.calls++
+	l.flying[b] = true
 	l.breaker.probing = b.probe
 	return b, time.Time{}
 }
@@ -130,7 +133,7 @@ func (l *lane) fill(b *batch, most int, now time.Time) {
 	for l.ready.len() > 0 && len(b.tasks) < most {
 		g := l.ready.pop()
 		took, room := 0, true
-		for g.len() > 0 && len(b.tasks) < most && room {
+		for g.len() > 0 && len(b.tasks) < most && (g.most == 0 || took < g.most) && room {
 			t := g.front()
 			if len(b.tasks) > 0 && size+len(t.form.Body)+len(t.form.Head)+1 > l.bytes {
 				most = len(b.tasks)
@@ -139,6 +142,7 @@ func (l *lane) fill(b *batch, most int, now time.Time) {
 			if room = l.countIDs(t); room {
 				size += len(t.form.Body) + len(t.form.Head) + 1
 				b.tasks = append(b.tasks, g.pop())
+				b.oldest = sooner(b.oldest, t.since)
 				l.waiting--
 				l.waitingBytes -= t.size
 				took++
@@ -193,6 +197,7 @@ func (l *lane) pace() time.Duration {
 // done ends the call that carried b: left are the tasks it did not finish, in order, and go back to where they were.
 func (l *lane) done(b *batch, left []*task, now time.Time) {
 	l.calls--
+	delete(l.flying, b)
 	if b.probe {
 		l.breaker.probing = false
 	}
@@ -229,6 +234,9 @@ func (l *lane) done(b *batch, left []*task, now time.Time) {
 
 // oldest returns when the task that waits longest was given to Send.
 func (l *lane) oldest() (at time.Time) {
+	for b := range l.flying {
+		at = sooner(at, b.oldest)
+	}
 	for _, g := range l.groups {
 		if g.len() > 0 {
 			at = sooner(at, g.front().since)

@@ -27,6 +27,7 @@ type Sender struct {
 	running sync.WaitGroup
 	wake    chan struct{} // cap 1: something has changed
 	space   chan struct{} // cap 1: the window has more room; Send alone receives
+	jobs    chan job      // unbuffered: from schedule to an idle worker
 
 	mu       sync.Mutex
 	lanes    map[Sink]*lane
@@ -42,7 +43,7 @@ func New(o Options) (*Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sender{o: o, traits: o.Vendor.Traits(), hide: newHider(o.Credentials), wake: make(chan struct{}, 1), space: make(chan struct{}, 1),
+	s := &Sender{o: o, traits: o.Vendor.Traits(), hide: newHider(o.Credentials), wake: make(chan struct{}, 1), space: make(chan struct{}, 1), jobs: make(chan job),
 		lanes: map[Sink]*lane{}, reported: map[string]time.Time{}}
 	if s.metrics, err = newMetrics(o.Telemetry.Registry, o.Name); err != nil {
 		return nil, fmt.Errorf("tracker %s: %w", o.Name, err)
@@ -207,7 +208,11 @@ func (s *Sender) schedule() {
 					next = sooner(next, again)
 					break
 				}
-				s.running.Go(func() { s.run(l, b) })
+				select {
+				case s.jobs <- job{l, b}:
+				default: // nobody is idle; take bounds how many there are
+					s.running.Go(func() { s.work(job{l, b}) })
+				}
 			}
 		}
 		s.mu.Unlock()
@@ -223,6 +228,24 @@ func (s *Sender) schedule() {
 		case <-s.wake:
 		case <-timer.C:
 		case <-s.ctx.Done():
+		}
+	}
+}
+
+// job is a batch for a worker.
+type job struct {
+	lane  *lane
+	batch *batch
+}
+
+// work sees batches through, one after the other: a goroutine that lives on has grown its stack once.
+func (s *Sender) work(j job) {
+	for {
+		s.run(j.lane, j.batch)
+		select {
+		case j = <-s.jobs:
+		case <-s.ctx.Done():
+			return
 		}
 	}
 }

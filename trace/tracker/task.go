@@ -44,6 +44,7 @@ type group struct {
 	first int // of tasks, those before are gone
 	at    where
 	until time.Time // held until
+	most  int       // tasks in a call, after the vendor said that the last were too many; 0: no bound
 }
 
 type where byte

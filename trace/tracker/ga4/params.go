@@ -24,6 +24,9 @@ const (
 	engagement = "engagement_time_msec"
 )
 
+// timestamp as a parameter overrides the event's time, and an event whose time is unreadable is lost.
+const timestamp = "timestamp_micros"
+
 // own writes session_id and engagement_time_msec: the event's own, if they are of use, else made of the event.
 func (w *params) own(e *pipeline.Event) {
 	if v := e.Property(sessionID); scalar(v) && wire.Characters(v) <= maxValue && string(v) != `""` {
@@ -69,6 +72,9 @@ func (w *params) others(e *pipeline.Event, view bool) {
 			continue
 		case name == eventID:
 			w.warn("NAME_DUPLICATED", name, "the tracker writes it itself; the property was left out")
+			continue
+		case name == timestamp:
+			w.warn("VALUE_INVALID", name, "the vendor would take it for the time of the event; the property was left out")
 			continue
 		case view && name == "pathname" && !located:
 			name = "page_location"
