@@ -35,8 +35,8 @@ func conserved(t *testing.T, v *vendors, which sandbox.Vendor, results map[event
 // sent twice.
 func TestOutages(t *testing.T) {
 	for name, rule := range map[string]string{
-		"503 before":  "fault: outage, until_request: 12",
-		"503 after":   "fault: outage, when: after, until_request: 12",
+		"503 before":  "fault: outage, until_request: 60",
+		"503 after":   "fault: outage, when: after, until_request: 60",
 		"reset after": "fault: outage, mode: reset, when: after, until_request: 12",
 		"hang after":  "fault: outage, mode: hang, when: after, until_request: 3",
 		"half of it":  "fault: truncate, one_in: 2, until_request: 20",

@@ -108,15 +108,6 @@ func (v *vendors) scenario(text string) {
 	}
 }
 
-func (v *vendors) search(texts ...string) record.Found {
-	v.t.Helper()
-	got, err := v.client.Search(context.Background(), texts...)
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	return got
-}
-
 // sending is a Sender whose results are collected.
 type sending struct {
 	*tracker.Sender
