@@ -95,7 +95,7 @@ func (m *muster) stage(stage warehouse.Stage) {
 			events uint64
 		}{{ev.Live.Stack, s.Live, sum.Live}, {ev.Candidate.Stack, s.Candidate, sum.Candidate}} {
 			m.rows(string(x.stack)+at, x.Rows, x.events, x.Builds)
-			m.must(x.Sent <= x.Rows && x.Unsampled <= x.Rows, "%s%s sent more than it has", x.stack, at)
+			m.must(x.Sent <= x.Rows && x.Unseen <= x.Rows, "%s%s sent more than it has", x.stack, at)
 		}
 		before := m.sum(warehouse.Raw)
 		if stage != warehouse.Trace {

@@ -113,7 +113,7 @@ func TestJudgeStages(t *testing.T) {
 			s := &e.stage("ga4").Candidate
 			s.Builds = append(s.Builds, BuildSeen{ID: "cccc", First: 90, Last: 102})
 		}, Policy{}, Inconclusive, CodeMixed, ""},
-		{"nothing that live sent was built", func(e *Evidence) { e.stage("ga4").Candidate.Sent, e.stage("ga4").Candidate.Unsampled = 0, 3000 }, Policy{}, Inconclusive, CodeUnseen, "ga4"},
+		{"nothing that live sent was built", func(e *Evidence) { e.stage("ga4").Candidate.Sent, e.stage("ga4").Candidate.Unseen = 0, 3000 }, Policy{}, Inconclusive, CodeUnseen, "ga4"},
 	} {
 		t.Run(s.name, func(t *testing.T) {
 			ev := agreedStages()

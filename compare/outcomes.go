@@ -130,9 +130,9 @@ func (c *collector) outcomes(ctx context.Context, holes map[event.Stack][]Hole) 
 				return err
 			}
 		}
-		for _, p := range chunks(slices.Sorted(maps.Keys(odd)), lp.profile, kp.profile, whole, c.o.ChunkRows) {
-			live.corrected, candidate.corrected = lp.corrected(p), kp.corrected(p)
-			if err := c.tell(ctx, t, live, candidate, c.sql.outcomeFaults(live, candidate, name, p, c.o.Examples)); err != nil {
+		for _, p := range c.apart(odd, lp, kp, whole) {
+			live.corrected, candidate.corrected = p.corrected, p.corrected
+			if err := c.tell(ctx, t, live, candidate, c.sql.outcomeFaults(live, candidate, name, p.part, c.o.Examples)); err != nil {
 				return err
 			}
 		}
@@ -164,14 +164,30 @@ type stageProfile struct {
 	again     []event.Position
 }
 
-// corrected reports whether there is a correction in a part.
-func (s stageProfile) corrected(p part) bool {
-	for b := range s.late {
-		if first := p.origin + b*p.width; first <= p.last && first+p.width > p.first {
-			return true
+// joined is a part to be joined, and whether there may be corrections in it.
+type joined struct {
+	part
+	corrected bool
+}
+
+// apart packs buckets into parts, those with corrections into parts of their own: they take five times as long to read.
+func (c *collector) apart(odd map[uint64]bool, l, k stageProfile, whole part) []joined {
+	var first, late []uint64
+	for _, b := range slices.Sorted(maps.Keys(odd)) {
+		if l.late[b] || k.late[b] {
+			late = append(late, b)
+		} else {
+			first = append(first, b)
 		}
 	}
-	return false
+	var out []joined
+	for _, p := range chunks(first, l.profile, k.profile, whole, c.o.ChunkRows) {
+		out = append(out, joined{p, false})
+	}
+	for _, p := range chunks(late, l.profile, k.profile, whole, c.o.ChunkRows) {
+		out = append(out, joined{p, true})
+	}
+	return out
 }
 
 // stray is an example of a misrouted outcome, under its event's name.
@@ -244,7 +260,7 @@ type nameKey struct {
 // tallied is what outcomeNames tells of one of them.
 type tallied struct {
 	first, last uint64
-	counts      [7]uint64 // rows, went, dryRun, unsampled, retries, again, misrouted
+	counts      [7]uint64 // rows, went, rehearsed, unseen, retries, again, misrouted
 }
 
 func (n names) of(r *row) *tallied {
@@ -282,7 +298,7 @@ func (n names) into(ev *Evidence, stack event.Stack, out map[warehouse.Stage]sta
 		side := ev.stage(k.stage).side(ev, stack)
 		side.Rows += rows
 		side.add(BuildSeen{ID: k.build, Rows: rows, First: t.first, Last: t.last})
-		for i, to := range []*uint64{&side.Sent, &side.DryRun, &side.Unsampled, &side.Retries, &side.Again} {
+		for i, to := range []*uint64{&side.Sent, &side.Rehearsed, &side.Unseen, &side.Retries, &side.Again} {
 			*to += t.counts[1+i]
 		}
 		out[k.stage].events[k.name] += rows

@@ -73,7 +73,7 @@ GROUP BY stage, bucket`
 func (d dialect) outcomeNames(stack event.Stack, corrected bool, sink string, stages []warehouse.Stage, p part) string {
 	sum := func(condition string) string { return "SUM(CASE WHEN " + condition + " THEN 1 ELSE 0 END)" }
 	return `SELECT stage, event AS name, build AS id, COUNT(*) AS n, MIN(frame) AS firstFrame, MAX(frame) AS lastFrame,
-  ` + sum("digest <> 0") + ` AS went, ` + sum(is(dryRun)) + ` AS dryRun, ` + sum(is(notSampled)) + ` AS unsampled,
+  ` + sum("digest <> 0") + ` AS went, ` + sum(is(dryRun, notSampled)+" AND digest <> 0") + ` AS rehearsed, ` + sum(is(dryRun, notSampled)+" AND digest = 0") + ` AS unseen,
   SUM(CASE WHEN attempts > 1 THEN attempts - 1 ELSE 0 END) AS retries, ` + sum(is(sentAgain)) + ` AS again, ` + sum(d.misrouted(sink)) + ` AS misrouted
 ` + d.from(stack, corrected, stages, p) + `
 GROUP BY stage, name, id`

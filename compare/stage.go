@@ -23,8 +23,8 @@ type StageSide struct {
 	Builds []BuildSeen `json:"builds,omitempty"`
 
 	Sent      uint64   `json:"sent,omitempty"`      // rows with a digest of what was sent, or would have been
-	DryRun    uint64   `json:"dryRun,omitempty"`    // rows that were built and not sent
-	Unsampled uint64   `json:"unsampled,omitempty"` // rows left out by sampling, whose contents nobody saw
+	Rehearsed uint64   `json:"rehearsed,omitempty"` // rows built and not sent, on dry run or by sampling, whose digest is there
+	Unseen    uint64   `json:"unseen,omitempty"`    // rows neither built nor sent, for the same reasons: nothing to compare
 	Retries   uint64   `json:"retries,omitempty"`   // requests beyond an event's first
 	Again     uint64   `json:"again,omitempty"`     // rows sent again after a crash, since their vendor may not have them
 	AgainIDs  []string `json:"againIds,omitempty"`  // the first of those

@@ -77,14 +77,14 @@ func (j *judge) stageRemarks() {
 			stack string
 			StageSide
 		}{{string(ev.Candidate.Stack), s.Candidate}, {string(ev.Live.Stack), s.Live}} {
-			if side.Unsampled > 0 {
-				j.note("%s left %s of %s out at %s by sampling: their outcome is compared, what would have been sent is not", side.stack, count(side.Unsampled, "event"), grouped(side.Rows), name)
+			if side.Unseen > 0 {
+				j.note("%s neither built nor sent %s of %s at %s (dry run or sampling): what would have been sent is not compared", side.stack, grouped(side.Unseen), count(side.Rows, "event"), name)
 			}
-			if side.DryRun > 0 {
-				j.note("%s built %s at %s and did not send them (dry run)", side.stack, count(side.DryRun, "event"), name)
+			if side.Rehearsed > 0 {
+				j.note("%s built and did not send %s of %s at %s (dry run or sampling): what would have been sent is compared", side.stack, grouped(side.Rehearsed), count(side.Rows, "event"), name)
 			}
 			if side.Retries > 0 {
-				j.note("%s at %s sent events again in %s: not a difference", side.stack, name, retries(side.Retries))
+				j.note("%s at %s took %s: not a difference", side.stack, name, retries(side.Retries))
 			}
 			if side.Again > 0 {
 				ids := make([]string, min(5, len(side.AgainIDs)))

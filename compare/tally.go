@@ -149,8 +149,8 @@ func (t *tally) exemplify(f fault, limit int) {
 		x.Kind = Skipped
 	case f.kind == faultLost:
 		x.Kind = LostByBoth
-	case f.cause == causeUpstream:
-		return // an example of the earlier stage shows it
+	case f.cause != causeAbsent && t.stage != warehouse.Raw:
+		return // an example of the earlier stage shows it, or there is nothing to see yet
 	case f.kind == faultRenamedFrom, f.kind == faultRenamedTo:
 		return // an example of the kind changed shows it
 	case f.kind == faultChanged:
@@ -161,7 +161,7 @@ func (t *tally) exemplify(f fault, limit int) {
 		x.Kind, x.Side, x.Copies = Doubled, f.candidate, f.amount+1
 	case f.cause == causePending:
 		x.Kind, x.Side = Pending, lacking
-	case f.cause == causeDead && t.stage == warehouse.Raw:
+	case f.cause == causeDead:
 		x.Kind, x.Side = Dead, lacking
 	case f.cause != causeAbsent:
 		x.Kind, x.Side = Undelivered, lacking

@@ -3,6 +3,7 @@ package compare
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -65,8 +66,8 @@ func (r Report) writeText(w io.Writer, color bool) error {
 	}
 	section("why", reasons)
 	if r.Verdict.Outcome == Fail && len(r.Verdict.Reasons) > 0 {
-		if ids := r.firstIDs(1); len(ids) > 0 {
-			section("look at one", []string{fmt.Sprintf(`sparrow query "SELECT * FROM live.raw WHERE eventId = '%s' UNION ALL SELECT * FROM staging.raw WHERE eventId = '%s'"`, ids[0], ids[0])})
+		if look := r.lookAtOne(); look != "" {
+			section("look at one", []string{look})
 		}
 	}
 	section("what is missing", r.Verdict.Missing)
@@ -77,6 +78,27 @@ func (r Report) writeText(w io.Writer, color bool) error {
 	b.WriteString("\n" + headline)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// lookAtOne is a command that shows both sides of an event that the first reason is about.
+func (r Report) lookAtOne() string {
+	first := r.Verdict.Reasons[0]
+	if first.Stage != "" && first.Stage != warehouse.Raw && first.Event != nil {
+		for _, e := range r.Evidence.Events {
+			for _, x := range e.Examples {
+				if e.Stage != first.Stage || e.Name != *first.Event || !slices.Contains(first.IDs, x.EventID) {
+					continue
+				}
+				where := fmt.Sprintf("frame = %d AND request = %d AND item = %d", x.Frame, x.Request, x.Item)
+				return fmt.Sprintf(`sparrow query "SELECT * FROM live.outcomes WHERE %s UNION ALL SELECT * FROM staging.outcomes WHERE %s"`, where, where)
+			}
+		}
+	}
+	ids := r.firstIDs(1)
+	if len(ids) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(`sparrow query "SELECT * FROM live.raw WHERE eventId = '%s' UNION ALL SELECT * FROM staging.raw WHERE eventId = '%s'"`, ids[0], ids[0])
 }
 
 // firstIDs returns up to n eventIds of the reasons, in their order, that are plain enough for a command line.
