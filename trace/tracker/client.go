@@ -114,6 +114,8 @@ func parseURL(text string) (*url.URL, error) {
 func trouble(err error) string {
 	var dns *net.DNSError
 	switch {
+	case errors.Is(err, errNotHTTPS):
+		return errNotHTTPS.Error()
 	case isTimeout(err):
 		return "timeout"
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -317,6 +317,9 @@ func TestOnlyHTTPS(t *testing.T) {
 	s := startSender(t, tracker.Options{Vendor: b, Trips: 1, Credentials: map[tracker.Sink]tracker.Credential{tracker.Production: {URL: "https://192.0.2.1/", Key: "k"}}})
 	s.send(item(1, 1, tracker.Production))
 	until(t, "it fails", func() bool { return s.Status().Sinks[tracker.Production].Failures > 0 })
+	if why := s.Status().Sinks[tracker.Production].Why; why != "not https" {
+		t.Errorf("it failed because: %s", why)
+	}
 }
 
 // The window: Send blocks when it is full, and never lets more in.

@@ -166,8 +166,10 @@ func checkScheme(u *url.URL) error {
 	if u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()) {
 		return nil
 	}
-	return fmt.Errorf("the address at %s must begin with https://, except on this machine", u.Hostname())
+	return fmt.Errorf("%w: the address at %s must begin with https://, except on this machine", errNotHTTPS, u.Hostname())
 }
+
+var errNotHTTPS = errors.New("not https")
 
 func loopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
