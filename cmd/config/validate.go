@@ -91,7 +91,7 @@ func (c *Config) Validate() error {
 				bad(key+"webhook.fields", "%q: want name=from, as in user=userId", f)
 			}
 		}
-		if *t.Pacing == false && !(t.Production.local() && t.Staging.local()) {
+		if !*t.Pacing && !(t.Production.local() && t.Staging.local()) {
 			bad(key+"pacing", "is off, and an account is not on this machine: a vendor's documented rates are to be kept")
 		}
 		if a, b := t.Production, t.Staging; !a.Sandboxed() && a.URL == b.URL && a.Key == b.Key {

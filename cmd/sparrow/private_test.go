@@ -17,12 +17,12 @@ import (
 
 // planted are texts that must stay on this machine: each kind of what the scrubber knows, as a client would send it.
 var planted = []string{
-	"jim.planted@example.com", // e-mail
-	"4111111111111111",        // card
+	"jim.planted@example.com",                                          // e-mail
+	"4111111111111111",                                                 // card
 	"sk_live_4eC39HqLyjWDarjtT1zdp7dcPlanted",                          // key
 	"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJwbGFudGVkIn0.c2lnbmF0dXJlcGxhbnQ", // JWT
-	"hunter2planted", // after password=
-	"203.0.113.77",   // IP
+	"hunter2planted",                                                   // after password=
+	"203.0.113.77",                                                     // IP
 }
 
 // plantedEvent has the text in every place where an event can hold one.

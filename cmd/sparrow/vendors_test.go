@@ -464,7 +464,7 @@ func TestProofFaultsTowardsVendors(t *testing.T) {
 			} else {
 				s.must("deploy", "candidate")
 			}
-			s.events(1_000, i+1) // others each time: a messageId that comes again is no event
+			s.events(1_000, i+1)                                    // others each time: a messageId that comes again is no event
 			if i := strings.Index(fault.name, "scrubber"); i == 0 { // made-up events hold nothing to scrub
 				s.post([]byte(`{"event":"pageview","deviceId":"d1","properties":{"pathname":"/u/jim@example.com"}}`))
 			}

@@ -20,7 +20,7 @@ import (
 const maxAnswer = 1 << 20
 
 // quick is how often go-retryablehttp repeats a call by itself: a connection that was closed while idle, a server that
-// is replaced. What lasts longer is an outage, which is every call's affair: see docs/decisions/0010-trackers.md.
+// is replaced. What lasts longer is an outage, which is every call's affair: see docs/decisions/0011-trackers.md.
 const quick = 2
 
 // client makes calls to one sink, over connections of its own.
