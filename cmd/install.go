@@ -18,6 +18,7 @@ import (
 	"github.com/sparrowhq/sparrow/cmd/pipelines"
 	"github.com/sparrowhq/sparrow/cmd/supervisor"
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/mirror"
 	"github.com/sparrowhq/sparrow/service"
 	"github.com/sparrowhq/sparrow/telemetry"
 )
@@ -64,6 +65,7 @@ func (u *installed) bind(c config.Config, f *upFlags) (_ []supervisor.Process, e
 	if u.ownSHA, err = u.builds.Add(own); err != nil {
 		return nil, err
 	}
+	u.own, u.mirrorSHA = own, u.ownSHA
 	paths := map[event.Stack]string{}
 	flags := map[event.Stack]string{event.Green: f.green, event.Blue: f.blue}
 	for _, stack := range event.Stacks() {
@@ -142,7 +144,7 @@ func (u *installed) bind(c config.Config, f *upFlags) (_ []supervisor.Process, e
 	if err = c.WriteSnapshot(settings); err != nil {
 		return nil, err
 	}
-	u.config = c
+	u.config, u.secure = c, c.Clients.TLS.Enabled()
 
 	process := func(name, path string, stage int, stop time.Duration, l []*supervisor.Listener, args ...string) supervisor.Process {
 		return supervisor.Process{
@@ -151,8 +153,10 @@ func (u *installed) bind(c config.Config, f *upFlags) (_ []supervisor.Process, e
 		}
 	}
 	ours := u.builds.Path(u.ownSHA)
+	front := process(mirrorName, ours, 0, mirrorStop, []*supervisor.Listener{clients, admin}, "mirror")
+	front.Account = mirror.Farewell
 	return []supervisor.Process{
-		process(mirrorName, ours, 0, mirrorStop, []*supervisor.Listener{clients, admin}, "mirror"),
+		front,
 		process(dispatcherName(event.Green), paths[event.Green], 1, dispatcherStop, []*supervisor.Listener{green}, "dispatcher", "--stack", "green"),
 		process(dispatcherName(event.Blue), paths[event.Blue], 1, dispatcherStop, []*supervisor.Listener{blue}, "dispatcher", "--stack", "blue"),
 		process(traceName(event.Green), paths[event.Green], 2, traceStop, []*supervisor.Listener{greenTrace}, "trace", "--stack", "green"),

@@ -41,6 +41,8 @@ type Clients struct {
 	TrustedProxies []string `yaml:"trusted_proxies"`
 	Headers        []string `yaml:"headers"`
 	MaxBody        Size     `yaml:"max_body"`
+	MaxHeader      Size     `yaml:"max_header"`
+	MaxHeaders     int      `yaml:"max_headers"`
 	MaxConnections int      `yaml:"max_connections"`
 	MaxReading     Size     `yaml:"max_reading"`
 	MaxQueue       Size     `yaml:"max_queue"`
@@ -48,6 +50,22 @@ type Clients struct {
 	MinRate        Size     `yaml:"min_rate"`
 	IdleTimeout    Duration `yaml:"idle_timeout"`
 	Preflight      Duration `yaml:"preflight"`
+	Drain          Duration `yaml:"drain"`
+	Rate           Rate     `yaml:"rate"`
+	TLS            TLS      `yaml:"tls"`
+}
+
+// Rate holds each client to a number of requests.
+type Rate struct {
+	PerSecond int `yaml:"per_second"` // 0: no limit
+	Burst     int `yaml:"burst"`
+}
+
+// TLS makes the clients' address speak HTTPS.
+type TLS struct {
+	Cert       string `yaml:"cert"` // both empty: plain HTTP
+	Key        string `yaml:"key"`
+	MinVersion string `yaml:"min_version"`
 }
 
 // Admin is the side that operators see.
@@ -202,6 +220,8 @@ func Default() Config {
 			Origins:        []string{"http://localhost:*", "http://127.0.0.1:*"},
 			Headers:        []string{"User-Agent", "Accept-Language", "Referer", "Origin", "Content-Type", "Content-Encoding", "Sec-GPC", "DNT"},
 			MaxBody:        1 << 20,
+			MaxHeader:      32 << 10,
+			MaxHeaders:     100,
 			MaxConnections: 8192,
 			MaxReading:     64 << 20,
 			MaxQueue:       32 << 20,
@@ -209,6 +229,9 @@ func Default() Config {
 			MinRate:        16 << 10,
 			IdleTimeout:    Duration(75 * time.Second),
 			Preflight:      Duration(24 * time.Hour),
+			Drain:          Duration(time.Second),
+			Rate:           Rate{Burst: 200},
+			TLS:            TLS{MinVersion: "1.2"},
 		},
 		Admin: Admin{Listen: "127.0.0.1:8081"},
 		Feeds: Feeds{

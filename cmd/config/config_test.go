@@ -181,6 +181,8 @@ func TestMistakesAreErrors(t *testing.T) {
 		"address":          {file: "clients:\n  listen: localhost\n", want: []string{`setting clients.listen (SPARROW_CLIENTS_LISTEN): "localhost" is not an address`}},
 		"password in url":  {file: "stacks:\n  green:\n    url: http://u:hunter2@h:1\n", want: []string{"setting stacks.green.url", "without path or password"}},
 		"proxy":            {file: "clients:\n  trusted_proxies: [10.0.0.0/99]\n", want: []string{"clients.trusted_proxies", `"10.0.0.0/99" is neither`}},
+		"half of TLS":      {file: "clients: {tls: {cert: a.pem}}\n", want: []string{"clients.tls.key", "two files"}},
+		"old TLS":          {file: "clients: {tls: {min_version: \"1.0\"}}\n", want: []string{"clients.tls.min_version", "want 1.2 or 1.3"}},
 		"level":            {file: "telemetry: {level: loud}\n", want: []string{"telemetry.level", "want debug"}},
 		"zero":             {file: "feeds: {attempts: 0}\n", want: []string{"feeds.attempts", "must not be 0"}},
 		"negative":         {file: "feeds: {attempts: -1}\n", want: []string{"feeds.attempts", "is negative"}},

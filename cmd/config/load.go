@@ -167,7 +167,7 @@ func distance(a, b string) int {
 // Absolute makes the paths that the program itself opens independent of the current folder.
 func (c *Config) Absolute() error {
 	paths := []*string{
-		&c.Data, &c.SecretFile, &c.KeyFile, &c.TokenFile, &c.Journal.Credentials, &c.Stacks.Green.Build, &c.Stacks.Blue.Build,
+		&c.Data, &c.SecretFile, &c.KeyFile, &c.TokenFile, &c.Journal.Credentials, &c.Clients.TLS.Cert, &c.Clients.TLS.Key, &c.Stacks.Green.Build, &c.Stacks.Blue.Build,
 		&c.Stacks.Green.Trace.Pipeline, &c.Stacks.Blue.Trace.Pipeline, &c.Sandbox.Scenario,
 	}
 	for _, t := range c.Trackers {

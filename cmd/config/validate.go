@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -49,6 +50,12 @@ func (c *Config) Validate() error {
 	listen("admin.listen", c.Admin.Listen, false)
 	if _, err := c.Clients.Proxies(); err != nil {
 		bad("clients.trusted_proxies", "%v", err)
+	}
+	if t := c.Clients.TLS; (t.Cert == "") != (t.Key == "") {
+		bad("clients.tls.key", "TLS takes two files: set clients.tls.cert and clients.tls.key, or neither")
+	}
+	if _, err := c.Clients.TLS.Version(); err != nil {
+		bad("clients.tls.min_version", "%v", err)
 	}
 	for _, stack := range event.Stacks() {
 		s, key := c.Stacks.Of(stack), "stacks."+string(stack)+"."
@@ -154,7 +161,9 @@ func (c *Compare) checkStages() error {
 
 // mayBeZero are the numbers whose 0 means something.
 var mayBeZero = map[string]bool{
-	"warehouse.threads": true, // as many as there are CPUs
+	"warehouse.threads":       true, // as many as there are CPUs
+	"clients.drain":           true, // clients are not waited for
+	"clients.rate.per_second": true, // no limit
 }
 
 // trackerName is what becomes of a name in environment variables, stages and columns without ambiguity.
@@ -196,6 +205,20 @@ func (c *Clients) Proxies() ([]netip.Prefix, error) {
 		all = append(all, p)
 	}
 	return all, nil
+}
+
+// Enabled reports whether the clients' address speaks HTTPS.
+func (t TLS) Enabled() bool { return t.Cert != "" }
+
+// Version is the oldest version of TLS that is spoken.
+func (t TLS) Version() (uint16, error) {
+	switch t.MinVersion {
+	case "1.2":
+		return tls.VersionTLS12, nil
+	case "1.3":
+		return tls.VersionTLS13, nil
+	}
+	return 0, fmt.Errorf("%q: want 1.2 or 1.3", t.MinVersion)
 }
 
 // SlogLevel is the level of log messages from which on they are written.
