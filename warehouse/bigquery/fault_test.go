@@ -309,7 +309,7 @@ func TestTwoProcesses(t *testing.T) {
 func TestRequestLargerThanAnAppend(t *testing.T) {
 	s := start(t, fake.Options{})
 	o := options(s)
-	o.AppendBytes, o.CallTimeout, o.Patience = 4096, 200*time.Millisecond, 100*time.Millisecond
+	o.AppendBytes, o.CallTimeout, o.Patience = 4096, time.Second, 100*time.Millisecond
 	j := newTraffic(t, 1)
 	const items = 200
 	b := j.batch(event.Green, warehouse.Raw, event.Cursor{}, event.Cursor{Frame: 3})
@@ -353,7 +353,7 @@ func TestRequestLargerThanAnAppend(t *testing.T) {
 func TestUnknownIsNotTakenForStored(t *testing.T) {
 	s := start(t, fake.Options{})
 	o := options(s)
-	o.CallTimeout, o.Patience = 100*time.Millisecond, time.Millisecond
+	o.CallTimeout, o.Patience = time.Second, time.Millisecond
 	e := open(t, o)
 	defer e.Close()
 	j := newTraffic(t, 20)

@@ -32,7 +32,8 @@ type Options struct {
 	MaxWait    time.Duration // for a query, reading its answer included, if it names no shorter time; 1 min
 	MaxScanned int64         // bytes that one query may be billed for; 100 GiB
 
-	firstPause time.Duration // before what failed is tried again, then twice as long each time; 100 ms
+	restTimeout time.Duration // for one REST call of ours, its repetitions by the client library included; 1 min
+	firstPause  time.Duration // before what failed is tried again, then twice as long each time; 100 ms
 }
 
 var (
@@ -71,6 +72,7 @@ func (o *Options) applyDefaults() error {
 	def(&o.Limit, 100_000)
 	def(&o.MaxWait, time.Minute)
 	def(&o.MaxScanned, 100<<30)
+	def(&o.restTimeout, time.Minute)
 	def(&o.firstPause, 100*time.Millisecond)
 	return nil
 }

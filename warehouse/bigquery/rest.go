@@ -16,7 +16,7 @@ import (
 
 // bound gives a REST call of ours an end: the client library tries again for as long as it is let.
 func (e *Engine) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, 2*e.o.CallTimeout)
+	return context.WithTimeout(ctx, e.o.restTimeout)
 }
 
 // run runs a statement of ours that answers nothing, such as one that makes a table.

@@ -251,7 +251,7 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 	}
 	o := options(s)
 	o.Credentials, o.Telemetry, o.Patience = file, tm, 50*time.Millisecond
-	o.CallTimeout, o.MaxWait = 300*time.Millisecond, 300*time.Millisecond
+	o.CallTimeout, o.MaxWait, o.restTimeout = 2*time.Second, 300*time.Millisecond, 2*time.Second
 	e := open(t, o)
 	j := newTraffic(t, 5)
 	tokens.mu.Lock()
