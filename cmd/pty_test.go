@@ -84,7 +84,7 @@ func TestStatusOnATerminal(t *testing.T) {
 			return nil
 		})
 	}
-	shows("the status", "Sparrow is ready", "green-dispatcher", "\x1b[32mready", "accepted 0 requests", "up to date", "\x1b[8A\r\x1b[J")
+	shows("the status", "Sparrow is ready", "green-dispatcher", "\x1b[32mready", "accepted 0 requests", "up to date", "A\r\x1b[J")
 	r.must("send", "--generate", "200")
 	shows("the flow", "accepted 200 requests")
 	if err := syscall.Kill(r.pid("blue-dispatcher"), syscall.SIGKILL); err != nil {

@@ -183,7 +183,7 @@ var oddNames = []string{"view", "", "購入", "it's; DROP TABLE green.raw --", "
 // TestAgainstOracle compares the statements' answers with a row by row account of random small worlds, with every fault
 // there is, several at a time.
 func TestAgainstOracle(t *testing.T) {
-	seeds := 25
+	seeds := 10
 	if testing.Short() {
 		seeds = 5
 	}

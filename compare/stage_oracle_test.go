@@ -246,7 +246,7 @@ func (w *world) disturb(r *rand.Rand, stages ...warehouse.Stage) {
 // TestStagesAgainstOracle compares the statements' answers with a row by row account of random small worlds, with faults
 // at raw and at every stage after it, several at a time.
 func TestStagesAgainstOracle(t *testing.T) {
-	seeds := 10
+	seeds := 6
 	if testing.Short() {
 		seeds = 4
 	}

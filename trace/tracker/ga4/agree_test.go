@@ -132,7 +132,7 @@ func TestAgreesWithValidationOnRealData(t *testing.T) {
 			id := uuid.Must(uuid.NewV7())
 			step := 1
 			if os.Getenv("SPARROW_SOAK") == "" {
-				step = len(rows)/1500 + 1 // all of them take a minute
+				step = len(rows)/500 + 1 // all of them take a minute
 			}
 			for i := 0; i < len(rows); i += step {
 				row := rows[i]

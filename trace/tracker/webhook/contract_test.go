@@ -15,6 +15,7 @@ func TestContract(t *testing.T) {
 		"wrapped": {Events: 100, Wrap: "batch"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w, err := webhook.New(o)
 			if err != nil {
 				t.Fatal(err)
