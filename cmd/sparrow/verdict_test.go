@@ -83,21 +83,24 @@ func TestProofSameBuildNeverDiffers(t *testing.T) {
 		out, status := s.run("compare", "--wait", "5m", "--format", "json")
 		var report struct {
 			Evidence struct {
-				Events []struct{ Live, Candidate, Missing, Extra, Changed int }
+				Events []struct {
+					Stage                                    string
+					Live, Candidate, Missing, Extra, Changed int
+				}
 			}
 		}
 		if err := json.Unmarshal([]byte(out), &report); err != nil || status != 0 {
 			t.Fatalf("window %d: exit status %d, %v\n%s", window, status, err, out)
 		}
-		live := 0
+		live := map[string]int{}
 		for _, e := range report.Evidence.Events {
-			live += e.Live
+			live[e.Stage] += e.Live
 			if e.Missing+e.Extra+e.Changed != 0 || e.Live != e.Candidate {
 				t.Errorf("window %d: %+v", window, e)
 			}
 		}
-		if live != size {
-			t.Errorf("window %d holds %d events, %d were sent", window, live, size)
+		if live["raw"] != size || live["trace"] != size {
+			t.Errorf("window %d holds %v events, %d were sent", window, live, size)
 		}
 	}
 }
