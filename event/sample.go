@@ -14,8 +14,8 @@ import (
 // ByRequestID chooses each request by itself.
 const ByRequestID = "request-id"
 
-// sampleBuckets is how many equal parts all requests fall into; the resolution of a percentage is 0.0001.
-const sampleBuckets = 1_000_000
+// SampleBuckets is how many equal parts all requests fall into; the resolution of a percentage is 0.0001.
+const SampleBuckets = 1_000_000
 
 // Sample says which requests a stack gets while it is the candidate: a percentage of them. The same request is chosen in
 // every process and every build, and anybody can tell which they are:
@@ -47,19 +47,19 @@ func ParseSample(percent float64, by string) (Sample, error) {
 }
 
 // All reports whether every request is kept.
-func (s Sample) All() bool { return s.Threshold() >= sampleBuckets }
+func (s Sample) All() bool { return s.Threshold() >= SampleBuckets }
 
 // Threshold is the first bucket that is not kept.
-func (s Sample) Threshold() uint64 { return uint64(math.Round(s.Percent * sampleBuckets / 100)) }
+func (s Sample) Threshold() uint64 { return uint64(math.Round(s.Percent * SampleBuckets / 100)) }
 
 // Keeps reports whether the request is kept. r needs its id, and, unless s is by request-id, its headers.
 func (s Sample) Keeps(r *Request) bool {
-	bucket := IDTail(uuid.UUID(r.Id)) % sampleBuckets
+	bucket := IDTail(uuid.UUID(r.Id)) % SampleBuckets
 	if s.By != ByRequestID {
 		for _, h := range r.Headers {
 			if h.Name == s.By {
 				sum := sha256.Sum256(h.Value)
-				bucket = binary.BigEndian.Uint64(sum[:]) % sampleBuckets
+				bucket = binary.BigEndian.Uint64(sum[:]) % SampleBuckets
 				break
 			}
 		}
