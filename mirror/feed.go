@@ -159,7 +159,7 @@ func (f *feed) next() *delivery {
 	t, _ := f.timelines.current()
 	limit := bounds{bytes: f.bytes, requests: f.isolation.limit}
 	if f.stack.web != nil {
-		limit.requests = roundLimit(limit.requests)
+		limit.requests = f.rounds.limit(limit.requests)
 		if head, ok := t.Head(); ok {
 			f.told = head.Sequence // each request carries what it says of it
 		}
@@ -185,7 +185,7 @@ func (f *feed) more() bool {
 		bytes += len(it.Data)
 		requests += it.requests
 	}
-	return bytes < f.o.MaxBytes && requests < maxRound
+	return bytes < f.o.MaxBytes && requests < maxRound+f.rounds.extra
 }
 
 // far reports whether d is part of a candidate's catching up, which is slowed down.

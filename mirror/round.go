@@ -25,10 +25,14 @@ import (
 // maxRound is how many requests a round holds.
 const maxRound = 1024
 
-// roundLimit is how many requests the next round may hold, given isolation's limit.
-func roundLimit(isolation uint32) uint32 {
-	if isolation == 0 || isolation > maxRound {
-		return maxRound
+// freshNeighbours is how many requests a round may hold beyond what it holds anyway, when all that it would send is
+// requests that failed before: only beside others that get through can they be told to be at fault.
+const freshNeighbours = 16
+
+// limit is how many requests the next round may hold, given isolation's limit.
+func (r *rounds) limit(isolation uint32) uint32 {
+	if most := maxRound + r.extra; isolation == 0 || isolation > most {
+		return most
 	}
 	return isolation
 }
@@ -39,12 +43,14 @@ type rounds struct {
 	doubt    map[event.Cursor]bool       // sent, and no answer came
 	suspects map[event.Cursor]*suspicion // the stack answered that it cannot take them
 	passed   int                         // requests that got through since there are suspects
+	extra    uint32                      // requests that a round may hold beyond maxRound; at most as many again
 	before   event.Cursor                // below it, a process before this one may have sent anything
 }
 
 // suspicion is a request that the stack failed at.
 type suspicion struct {
 	failed int // times
+	passed int // requests that had got through when it last failed
 	since  time.Time
 	due    time.Time // when it may be tried again
 	last   contentError
@@ -160,7 +166,7 @@ func (f *feed) round(ctx context.Context, d *delivery) error {
 	results := f.stack.web.sendAll(call, letters, f.stack.concurrency, f.o.CallTimeout)
 	cancel()
 	trouble, failed, passed := f.sort(letters, results)
-	if err := f.blame(ctx, d, failed, passed); err != nil {
+	if err := f.blame(ctx, d); err != nil {
 		return &busyError{err: err}
 	}
 	f.settle(ctx, d)
@@ -188,6 +194,7 @@ func (f *feed) round(ctx context.Context, d *delivery) error {
 func (f *feed) sort(letters []letter, results []outcome) (trouble *busyError, failed []letter, passed int) {
 	r := &f.rounds
 	repeated := uint64(0)
+	var again []*suspicion
 	for i, l := range letters {
 		err := results[i].err
 		if errors.Is(err, errUnsent) {
@@ -214,6 +221,7 @@ func (f *feed) sort(letters []letter, results []outcome) (trouble *busyError, fa
 			}
 			s.failed++
 			s.last = *content
+			again = append(again, s)
 			s.due = time.Now().Add(min(50*time.Millisecond<<min(s.failed-1, 10), f.o.MaxBackoff))
 			failed = append(failed, l)
 		case errors.As(err, &busy):
@@ -233,9 +241,15 @@ func (f *feed) sort(letters []letter, results []outcome) (trouble *busyError, fa
 		f.account.repeated(repeated)
 	}
 	if len(r.suspects) == 0 {
-		r.passed = 0
+		r.passed, r.extra = 0, 0
 	} else {
 		r.passed += passed
+	}
+	for _, s := range again { // those of the same round count as after it: it was at the same moment
+		s.passed = r.passed - passed
+	}
+	if passed == 0 && len(failed) > 0 && r.extra < maxRound && r.passed > 0 {
+		r.extra += freshNeighbours
 	}
 	if passed > 0 {
 		f.isolation.success(uint64(passed))
@@ -243,28 +257,32 @@ func (f *feed) sort(letters []letter, results []outcome) (trouble *busyError, fa
 	return trouble, failed, passed
 }
 
-// blame gives up those of the failed letters that are themselves to blame: others got through in the same round, no fewer
-// of them since the trouble began than fail. Where there are no others, the first of all that waits is given up after
+// blame gives up those requests of d that are themselves to blame: one got through after each of them last failed, and no
+// fewer since the trouble began than fail. Where there are no others, the first of all that waits is given up after
 // patience, as isolation says.
-func (f *feed) blame(ctx context.Context, d *delivery, failed []letter, passed int) error {
+func (f *feed) blame(ctx context.Context, d *delivery) error {
 	r, now := &f.rounds, time.Now()
 	first := f.outstanding(d)
-	for _, l := range failed {
-		s := r.suspects[l.at]
-		beside := passed > 0 && r.passed >= len(r.suspects) && f.isolation.graves < maxGraves
-		alone := l.at == first && now.Sub(s.since) >= f.o.Patience<<min(f.isolation.graves, 9)
-		if s.failed < f.o.Attempts || !beside && !alone {
-			continue
-		}
-		for _, frame := range d.frames {
-			if frame.sequence != l.at.Frame {
-				continue
+	for _, frame := range d.frames {
+		var guilty []event.Cursor
+		frame.each(func(at event.Cursor) {
+			s := r.suspects[at]
+			if s == nil || s.failed < f.o.Attempts {
+				return
 			}
-			if err := f.bury(ctx, l.at, frame, s.failed, s.since, &s.last); err != nil {
+			beside := r.passed > s.passed && r.passed >= len(r.suspects) && f.isolation.graves+len(guilty) < maxGraves
+			alone := at == first && now.Sub(s.since) >= f.o.Patience<<min(f.isolation.graves, 9)
+			if beside || alone {
+				guilty = append(guilty, at)
+			}
+		})
+		for _, at := range guilty {
+			s := r.suspects[at]
+			if err := f.bury(ctx, at, frame, s.failed, s.since, &s.last); err != nil {
 				return err
 			}
+			delete(r.suspects, at)
 		}
-		delete(r.suspects, l.at)
 	}
 	f.isolation.failed = 0
 	for at, s := range r.suspects {

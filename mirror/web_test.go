@@ -563,7 +563,7 @@ func TestPoisonThatIsNoAnswer(t *testing.T) {
 			}
 			s.script(nil)
 			b.settled()
-			b.took(s, ids, false)
+			b.took(s, ids, name == "hang") // on a busy machine others time out too
 			// Only where nobody knows whether the service took it is it said to have been repeated.
 			if n := status(b).Repeated; (n > 0) != (name != "503") {
 				t.Errorf("%s: %d repeated", name, n)
