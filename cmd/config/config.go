@@ -91,11 +91,21 @@ func (s *Stacks) Of(name event.Stack) *Stack {
 
 // Stack is one of the two complete pipelines.
 type Stack struct {
-	Protocol   string     `yaml:"protocol"`
-	URL        string     `yaml:"url"`
-	Listen     string     `yaml:"listen"` // empty: the address in URL; under `sparrow up` a free loopback port
-	Build      string     `yaml:"build"`  // binary that `sparrow up` runs; empty: this executable
-	Dispatcher Dispatcher `yaml:"dispatcher"`
+	Protocol    string     `yaml:"protocol"`
+	URL         string     `yaml:"url"`
+	Concurrency int        `yaml:"concurrency"` // of protocol http
+	Methods     []string   `yaml:"methods"`     // of protocol http; empty: all
+	Paths       []string   `yaml:"paths"`       // likewise
+	Sample      Sample     `yaml:"sample"`
+	Listen      string     `yaml:"listen"` // empty: the address in URL; under `sparrow up` a free loopback port
+	Build       string     `yaml:"build"`  // binary that `sparrow up` runs; empty: this executable
+	Dispatcher  Dispatcher `yaml:"dispatcher"`
+}
+
+// Sample is what the stack gets of the requests while it is the candidate.
+type Sample struct {
+	Percent float64 `yaml:"percent"`
+	By      string  `yaml:"by"`
 }
 
 // Dispatcher is the first half of a stack.
@@ -154,6 +164,7 @@ func Default() Config {
 		MaxDecoded: 8 << 20, MaxItems: 10_000,
 		MaxAppend: 16 << 20, AppendTimeout: Duration(time.Minute),
 	}
+	all := Sample{Percent: 100, By: event.ByRequestID}
 	return Config{
 		Data: ".sparrow",
 		Clients: Clients{
@@ -187,8 +198,8 @@ func Default() Config {
 			LedgerAge: Duration(90 * 24 * time.Hour),
 		},
 		Stacks: Stacks{
-			Green: Stack{Protocol: "frames", URL: "http://127.0.0.1:8083", Dispatcher: dispatcher},
-			Blue:  Stack{Protocol: "frames", URL: "http://127.0.0.1:8084", Dispatcher: dispatcher},
+			Green: Stack{Protocol: "frames", URL: "http://127.0.0.1:8083", Concurrency: 32, Sample: all, Dispatcher: dispatcher},
+			Blue:  Stack{Protocol: "frames", URL: "http://127.0.0.1:8084", Concurrency: 32, Sample: all, Dispatcher: dispatcher},
 		},
 		Warehouse: Warehouse{
 			Engine: "duckdb",
