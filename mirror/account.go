@@ -22,6 +22,7 @@ type account struct {
 	dead      []event.Cursor // dead-lettered positions, ascending; also above the cursor
 	expired   []expiry       // ascending, disjoint
 	saved     event.Cursor   // the cursor as last saved
+	noted     uint64         // delivered as last saved, or less
 	rules     []since        // by frame; the last one holds. Before the first everything is delivered
 
 	// Of a stack behind plain HTTP, which keeps no cursor itself.
@@ -84,15 +85,22 @@ func (a *account) decode(data []byte) (tally uint64, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.cursor, a.saved, a.delivered, a.expired = s.Cursor, s.Cursor, s.Delivered, s.Expired
-	a.sampled, a.rules, a.sent, a.again = s.Sampled, s.Rules, s.Sent, s.Again
+	a.noted, a.sampled, a.rules, a.sent, a.again = s.Delivered, s.Sampled, s.Rules, s.Sent, s.Again
 	return s.Tally, nil
 }
 
-// markSaved notes that a state with this cursor is durable.
-func (a *account) markSaved(c event.Cursor) {
+// markSaved notes that a state with this cursor and count is durable.
+func (a *account) markSaved(c event.Cursor, delivered uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.saved = c
+	a.saved, a.noted = c, delivered
+}
+
+// count is how many requests were delivered.
+func (a *account) count() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.delivered
 }
 
 // safe returns the cursor below which the stack needs no frame any more, even after a crash now.
@@ -184,16 +192,24 @@ func (a *account) ruled() uint64 {
 	return a.rules[0].Frame
 }
 
-// intend notes that requests up to c are about to be sent, and reports whether that is news.
-func (a *account) intend(c event.Cursor) bool {
+// intend notes that the n requests up to c are about to be sent, and reports whether that must be written down first:
+// where sending ends goes a little ahead of few requests, so that not each takes a write, and as few may be delivered and
+// not noted.
+func (a *account) intend(c event.Cursor, n uint64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if c.Compare(a.sent) <= 0 {
-		return false
+		return a.delivered-min(a.noted, a.delivered) > unnoted
 	}
-	a.sent = c
+	if a.sent = c; n < unnoted/8 {
+		a.sent = event.Cursor{Frame: c.Frame + unnoted}
+	}
 	return true
 }
+
+// unnoted is how many requests may be delivered before that is written down, and how many frames sending may be noted
+// ahead.
+const unnoted = 128
 
 // intended returns where sending ended.
 func (a *account) intended() event.Cursor {

@@ -16,9 +16,10 @@ import (
 //	───────────┼──────┬─────┬──────────────┼─────────────
 //	 final     │ done │ not │ done …       │ never sent
 //
-// Before anything is sent, how far sending may get is durable; the cursor before it is durable with it. So after a crash
-// only what lies between the two is sent again, which is one round: at-least-once is all that plain HTTP can be given,
-// and this is its bound. Each such repetition is counted, and told to the service in a header.
+// Before anything is sent, how far sending may get is durable; the cursor is durable with it, or not far behind. So after a
+// crash only what lies between the two is sent again, which is one round and the last few requests (unnoted) before it:
+// at-least-once is all that plain HTTP can be given, and this is its bound. What may thus be a repetition is counted, and
+// told to the service in a header.
 //
 // Within a round requests are sent several at a time and finish in any order; the cursor moves to the first that has not.
 
@@ -156,7 +157,7 @@ func (f *feed) round(ctx context.Context, d *delivery) error {
 		f.rest(ctx, wait, true) // or until others come
 		return nil
 	}
-	if f.account.intend(d.to) {
+	if f.account.intend(d.to, d.requests) {
 		// On a full disk nothing can be written down before room is made, which takes a feed that goes on.
 		if err := f.save(ctx); err != nil && !errors.Is(err, journal.ErrFull) {
 			return &busyError{err: fmt.Errorf("how far requests are about to be sent cannot be written down: %w", err)}

@@ -42,6 +42,7 @@ func openAccount(ctx context.Context, j stateSource, s event.Stack) (a *account,
 func (f *feed) save(ctx context.Context) error {
 	f.saving.Lock()
 	defer f.saving.Unlock()
+	delivered := f.account.count()
 	data, cursor, err := f.account.encode(f.tally.oldest())
 	if err == nil {
 		err = f.journal.PutState(ctx, f.account.key(), data)
@@ -50,7 +51,7 @@ func (f *feed) save(ctx context.Context) error {
 		signal(f.dirty)
 		return err
 	}
-	f.account.markSaved(cursor)
+	f.account.markSaved(cursor, delivered)
 	return nil
 }
 

@@ -572,7 +572,7 @@ func TestPoisonThatIsNoAnswer(t *testing.T) {
 	}
 }
 
-// kill -9 of the mirror under load: what the service gets twice was in flight, is no more than a round each time, and
+// kill -9 of the mirror under load: what the service gets twice was in flight, is no more than a round (and a little) each time, and
 // nothing is missing.
 func TestKillBeforeAnHTTPStack(t *testing.T) {
 	s := newShop(t)
@@ -647,7 +647,7 @@ func TestKillBeforeAnHTTPStack(t *testing.T) {
 		t.Errorf("%d different requests came, %+v", len(seen), x)
 	}
 	repeated := status(b).Repeated
-	if twice > kills*maxRound || marked < twice {
+	if twice > kills*(maxRound+unnoted) || marked < twice {
 		t.Errorf("%d came twice, %d were marked as repeated, %d counted", twice, marked, repeated)
 	}
 	t.Logf("%d acknowledged, %d came twice over %d kills; %d counted as perhaps repeated", len(acked), twice, kills, repeated)
