@@ -27,15 +27,15 @@ import (
 const maxRound = 1024
 
 // freshNeighbours is how many requests a round may hold beyond what it holds anyway, when all that it would send is
-// requests that failed before: only beside others that get through can they be told to be at fault.
+// requests that fail: only beside others that get through can they be told to be at fault. It is also the least.
 const freshNeighbours = 16
 
 // limit is how many requests the next round may hold, given isolation's limit.
 func (r *rounds) limit(isolation uint32) uint32 {
-	if most := maxRound + r.extra; isolation == 0 || isolation > most {
-		return most
+	if isolation == 0 || isolation > maxRound {
+		isolation = maxRound
 	}
-	return isolation
+	return max(isolation, freshNeighbours) + r.extra
 }
 
 // rounds is what a feed knows of the requests at and above its cursor, beside the journal.
@@ -249,7 +249,7 @@ func (f *feed) sort(letters []letter, results []outcome) (trouble *busyError, fa
 	for _, s := range again { // those of the same round count as after it: it was at the same moment
 		s.passed = r.passed - passed
 	}
-	if passed == 0 && len(failed) > 0 && r.extra < maxRound && r.passed > 0 {
+	if passed == 0 && len(failed) > 0 && r.extra < maxRound {
 		r.extra += freshNeighbours
 	}
 	if passed > 0 {
