@@ -407,7 +407,7 @@ func TestFaultsOfAnHTTPStack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b, s := withShop(t, func(o *Options) {
-				o.Feed.CallTimeout = 300 * time.Millisecond
+				o.Feed.CallTimeout = 2 * time.Second // no busy machine is as slow
 				o.Feed.MaxBackoff = 50 * time.Millisecond
 				o.Feed.Patience = time.Hour
 			})
