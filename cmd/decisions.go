@@ -32,7 +32,8 @@ func (d *decided) Status(ctx context.Context) (compare.Status, error) {
 	if err != nil {
 		return s, err
 	}
-	return s, reread(is, &s)
+	err = reread(is, &s)
+	return s, err
 }
 
 // Ledger implements compare.Pipeline.
@@ -46,7 +47,8 @@ func (d *decided) Ledger(ctx context.Context, from, to uint64) (compare.Ledger, 
 	if err != nil {
 		return l, err
 	}
-	return l, reread(is, &l)
+	err = reread(is, &l)
+	return l, err
 }
 
 // Timeline implements compare.Pipeline.

@@ -43,19 +43,22 @@ func (e *AnswerError) Error() string {
 // Status asks for the state of everything.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status
-	return s, c.Get(ctx, "/v1/status", nil, &s)
+	err := c.Get(ctx, "/v1/status", nil, &s)
+	return s, err
 }
 
 // Equation asks whether every accepted request is accounted for.
 func (c *Client) Equation(ctx context.Context) (Equation, error) {
 	var e Equation
-	return e, c.Get(ctx, "/v1/equation", nil, &e)
+	err := c.Get(ctx, "/v1/equation", nil, &e)
+	return e, err
 }
 
 // Ledger asks what was accepted in the frames from to to, both included.
 func (c *Client) Ledger(ctx context.Context, from, to uint64) (Ledger, error) {
 	var l Ledger
-	return l, c.Get(ctx, "/v1/ledger", url.Values{"from": {strconv.FormatUint(from, 10)}, "to": {strconv.FormatUint(to, 10)}}, &l)
+	err := c.Get(ctx, "/v1/ledger", url.Values{"from": {strconv.FormatUint(from, 10)}, "to": {strconv.FormatUint(to, 10)}}, &l)
+	return l, err
 }
 
 // Timeline asks for the control records, checks their chain, and returns them.

@@ -68,7 +68,8 @@ func (c *Client) ask(ctx context.Context, method, path string, body []byte, into
 // Status returns limits, projects, what is kept, and the scenario.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status
-	return s, c.ask(ctx, http.MethodGet, "/v1/status", nil, &s)
+	err := c.ask(ctx, http.MethodGet, "/v1/status", nil, &s)
+	return s, err
 }
 
 // Vendors returns what each project received.
@@ -98,7 +99,8 @@ func (c *Client) Events(ctx context.Context, vendor Vendor, project string, q Ev
 	set("after", strconv.FormatUint(q.After, 10))
 	set("limit", strconv.Itoa(q.Limit))
 	var out Events
-	return out, c.ask(ctx, http.MethodGet, projectPath(vendor, project)+"/events?"+v.Encode(), nil, &out)
+	err := c.ask(ctx, http.MethodGet, projectPath(vendor, project)+"/events?"+v.Encode(), nil, &out)
+	return out, err
 }
 
 func projectPath(vendor Vendor, project string) string {
@@ -142,7 +144,8 @@ func (c *Client) Search(ctx context.Context, texts ...string) (record.Found, err
 		return record.Found{}, fmt.Errorf("sandbox: %w", err)
 	}
 	var out record.Found
-	return out, c.ask(ctx, http.MethodPost, "/v1/search", body, &out)
+	err = c.ask(ctx, http.MethodPost, "/v1/search", body, &out)
+	return out, err
 }
 
 // Reset forgets what arrived.
@@ -153,13 +156,15 @@ func (c *Client) Reset(ctx context.Context) error {
 // SetScenario begins a scenario, given as the text of a scenario file.
 func (c *Client) SetScenario(ctx context.Context, text []byte) (scenario.State, error) {
 	var s scenario.State
-	return s, c.ask(ctx, http.MethodPut, "/v1/scenario", text, &s)
+	err := c.ask(ctx, http.MethodPut, "/v1/scenario", text, &s)
+	return s, err
 }
 
 // Scenario returns how far the scenario has come.
 func (c *Client) Scenario(ctx context.Context) (scenario.State, error) {
 	var s scenario.State
-	return s, c.ask(ctx, http.MethodGet, "/v1/scenario", nil, &s)
+	err := c.ask(ctx, http.MethodGet, "/v1/scenario", nil, &s)
+	return s, err
 }
 
 // EndScenario ends it: nothing goes wrong any more.

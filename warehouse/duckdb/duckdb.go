@@ -41,11 +41,13 @@ type Engine struct {
 	wal    atomic.Uint64 // inode of the log whose name is known to be on disk
 	failed error         // why db is nil
 
-	slots   chan struct{}   // one per query that may run
-	queries context.Context // ends when Close begins: queries are stopped
-	stop    context.CancelFunc
-	using   sync.RWMutex   // held shared by each query while it uses db
-	reading sync.WaitGroup // queries in progress
+	slots     chan struct{}   // one per query that may run
+	queries   context.Context // ends when Close begins: queries are stopped
+	stop      context.CancelFunc
+	using     sync.RWMutex   // held shared by each query while it uses db
+	ending    sync.Mutex     // held while a query ends its transaction
+	executing *exclusive     // queries, and who needs their memory
+	reading   sync.WaitGroup // queries in progress
 
 	begin func(event.Stack, *transaction) // for tests: called before a transaction begins
 	fault func(*transaction) error        // for tests: fails a transaction half-way
@@ -62,7 +64,7 @@ func Open(o Options) (*Engine, error) {
 	if err := o.applyDefaults(); err != nil {
 		return nil, err
 	}
-	e := &Engine{o: o, state: new(state), slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}, readers: map[*reader]struct{}{}}
+	e := &Engine{o: o, state: new(state), slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}, readers: map[*reader]struct{}{}, executing: newExclusive()}
 	e.queries, e.stop = context.WithCancel(context.Background())
 	e.gate = newGate(e.state.live, o.Patience)
 	e.metrics = newMetrics(o.Telemetry.Registry)

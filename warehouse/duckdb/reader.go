@@ -71,10 +71,18 @@ func (r *reader) run() {
 		return
 	}
 	defer release()
-	defer c.close()
-	defer r.watch(c)()
-	r.err = r.explain(r.answer(c))
+	r.err = r.explain(r.execute(c))
 	r.e.metrics.queries.WithLabelValues(outcomeOf(r.err)).Inc()
+}
+
+// execute answers the query unless appends need all memory right now, and holds none on return.
+func (r *reader) execute(c *conn) error {
+	if !r.e.executing.begin(r.ctx.Done()) {
+		return context.Cause(r.ctx)
+	}
+	defer r.e.executing.end()
+	defer r.watch(c)()
+	return r.answer(c)
 }
 
 // watch interrupts the connection once the query is to stop, again and again, since an interrupt that comes between two

@@ -124,17 +124,19 @@ func (w *writer) step(work []*pending) []*pending {
 
 // transact packs a transaction and makes it durable.
 func (w *writer) transact(try []*pending) (t *transaction, refused []refusal, err error) {
+	reopened := 0
 	for attempt := 0; ; attempt++ {
-		opened := 0
+		opened := 0 // which opening of the file the attempt ran on
 		t, refused, opened, err = w.attempt(try)
 		switch {
 		case err == nil:
 			return t, refused, nil
 		case outOfMemory(err) && !broken(err) && attempt < 5:
-			w.e.makeRoom() // appends come first
+			release, _ := w.e.makeRoom() // appends come first
+			defer release()
 		case broken(err):
 			// What the file then says may well be that the transaction is in.
-			if !w.e.reopen(opened, err) || attempt > 0 {
+			if reopened++; !w.e.reopen(opened, err) || reopened > 2 {
 				return t, refused, err
 			}
 		case isKind(err, native.ErrorTypeTransaction) && strings.Contains(err.Error(), "onflict") && attempt < 3:
