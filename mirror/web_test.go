@@ -743,3 +743,80 @@ func TestInterruptedRound(t *testing.T) {
 		t.Errorf("%d not sent; %d idle and %d busy connections are left", unsent, len(w.idle), len(w.busy))
 	}
 }
+
+// A service that hangs, sampled or not, does not keep a small journal from accepting: what it cannot get in time expires,
+// counted by position; clients and green see nothing of it.
+func TestHTTPCandidateExpires(t *testing.T) {
+	sample := event.Sample{Percent: 50, By: event.ByRequestID}
+	for name, rule := range map[string]Rule{"everything": {}, "half": {Sample: &sample}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, s := withShop(t, func(o *Options) {
+				o.Stacks[event.Blue] = StackOptions{Protocol: "http", Rule: rule}
+				o.Journal.MaxBytes = 16 << 20
+				o.Retention.Every = 20 * time.Millisecond
+				o.Retention.Pressure = 0.5
+				o.Feed.CallTimeout = time.Hour // freeing space must not wait for that
+				o.Grace = time.Second
+			})
+			ids := b.send(10, 1)
+			b.settled()
+			released := make(chan struct{})
+			s.script(func(_ http.ResponseWriter, r *http.Request, _ []byte) bool {
+				select {
+				case <-r.Context().Done():
+					return true
+				case <-released:
+					return false
+				}
+			})
+			body := strings.Repeat("x", 32<<10)
+			accepted := 10
+			for b.mirrorExpired(event.Blue) == 0 || accepted < 600 {
+				resp, err := b.http.Post(b.clients+"/v1/events", "", strings.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				if resp.StatusCode != 200 {
+					t.Fatalf("request %d was answered %d", accepted, resp.StatusCode)
+				}
+				ids[uuid.MustParse(resp.Header.Get("Sparrow-Request-Id"))] = true
+				if accepted++; accepted%50 == 0 {
+					b.equation()
+				}
+			}
+			b.green.has(accepted)
+			s.script(nil)
+			close(released)
+			e := b.settled()
+			x := e.Stacks[event.Blue]
+			if x.Delivered+x.Expired+x.Sampled != uint64(accepted) || x.Expired == 0 || x.Dead != 0 || (x.Sampled > 0) != (rule.Sample != nil) || e.Stacks[event.Green].Expired != 0 {
+				t.Errorf("%d accepted: %+v", accepted, e)
+			}
+			// Where it lacks something, the ledger says so: each request is with it, left out by the rule, or in a hole.
+			st, err := b.client.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var holes []Hole
+			if l, err := b.client.Ledger(t.Context(), 1, st.Journal.LastFrame); err != nil {
+				t.Error(err)
+			} else {
+				holes = l.Stacks[event.Blue].Holes
+			}
+			has := map[uuid.UUID]bool{}
+			for _, v := range s.visits() {
+				has[v.id()] = true
+			}
+			for _, a := range b.green.got() {
+				under := slices.ContainsFunc(holes, func(h Hole) bool {
+					return h.From.Compare(a.Cursor) <= 0 && a.Cursor.Compare(h.To) < 0 && (h.Sample == nil || !h.Sample.Keeps(a.request))
+				})
+				if !has[a.id] && !under {
+					t.Errorf("%v is neither with the service nor under a hole", a.Cursor)
+				}
+			}
+		})
+	}
+}
