@@ -478,7 +478,7 @@ func TestPoisonAtAnHTTPStack(t *testing.T) {
 	b, s := withShop(t, func(o *Options) { o.Feed.Patience = time.Hour })
 	s.script(func(w http.ResponseWriter, r *http.Request, body []byte) bool {
 		if bytes.Contains(body, []byte("poison")) {
-			http.Error(w, "cannot take "+r.Header.Get("Sparrow-Request-Id"), 422)
+			http.Error(w, "cannot take "+r.Header.Get("Sparrow-Request-Id"), http.StatusUnprocessableEntity)
 			return true
 		}
 		return false

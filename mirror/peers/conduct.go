@@ -155,14 +155,14 @@ func faults(ctx context.Context, page *strings.Builder, o options, variants ...*
 				kind = "fresh"
 			}
 			for _, v := range variants {
-				healthy, err := v.load(ctx, conns, o.faultSeconds, fresh)
+				healthy, err := v.load(ctx, conns, o.faultFor, fresh)
 				if err != nil {
 					return err
 				}
 				if err := v.back.misbehave(m.mode); err != nil {
 					return err
 				}
-				sick, err := v.load(ctx, conns, o.faultSeconds, fresh)
+				sick, err := v.load(ctx, conns, o.faultFor, fresh)
 				if err != nil {
 					return err
 				}

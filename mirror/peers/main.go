@@ -38,16 +38,16 @@ func main() {
 }
 
 type options struct {
-	sparrow      string
-	rounds       int
-	seconds      time.Duration
-	conns        []int
-	faults       bool
-	recovery     time.Duration
-	faultSeconds time.Duration
-	ours         []string
-	markdown     string
-	svg          string
+	sparrow  string
+	rounds   int
+	seconds  time.Duration
+	conns    []int
+	faults   bool
+	recovery time.Duration
+	faultFor time.Duration
+	ours     []string
+	markdown string
+	svg      string
 }
 
 func parse(args []string) (options, error) {
@@ -60,7 +60,7 @@ func parse(args []string) (options, error) {
 	conns := f.String("connections", "1,32,256", "numbers of connections")
 	f.BoolVar(&o.faults, "faults", true, "also run the fault matrix")
 	f.DurationVar(&o.recovery, "recovery", time.Minute, "how long after a fault copies may still arrive")
-	f.DurationVar(&o.faultSeconds, "fault-for", 4*time.Second, "length of one turn of the fault matrix")
+	f.DurationVar(&o.faultFor, "fault-for", 4*time.Second, "length of one turn of the fault matrix")
 	f.StringVar(&o.markdown, "markdown", "docs/peers.md", "where the table goes")
 	f.StringVar(&o.svg, "svg", "docs/peers.svg", "where the chart goes")
 	if err := f.Parse(args); err != nil {
