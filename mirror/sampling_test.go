@@ -91,6 +91,13 @@ func TestSampledCandidate(t *testing.T) {
 		}
 	}
 	windows("at first")
+	// On closed lines too, of which only the sums are kept: the rest is read again from the journal.
+	f := b.mirror.state.Load().feeds[event.Blue]
+	f.tally.hurry()
+	if err := f.tally.settle(t.Context(), f.journal.AppendRecord); err != nil || len(f.tally.lines) == 0 {
+		t.Fatalf("%v, %d lines", err, len(f.tally.lines))
+	}
+	windows("on a closed line")
 	spans, err := b.mirror.Holes(event.Blue, 0)
 	if err != nil || len(spans) == 0 {
 		t.Errorf("Holes: %v, %v", spans, err)
