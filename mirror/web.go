@@ -267,9 +267,13 @@ func (w *web) exchange(ctx context.Context, c *wire, l *letter, timeout time.Dur
 			return 0, "", 0, false, err
 		}
 	}
-	// Its status counts, whatever becomes of the rest of its answer; a connection on which some is left is not used again.
+	// A service may go wrong after it wrote its status: half an answer is none. Only of one that is too long to be read
+	// does the status count; its connection is not used again.
 	_, err = io.Copy(io.Discard, resp.Body)
 	resp.Body.Close()
+	if err != nil && c.limit.N > 0 {
+		return 0, "", 0, false, fmt.Errorf("its answer ended early: %w", err)
+	}
 	sound = err == nil && failed == nil && !resp.Close && c.in.Buffered() == 0
 	c.used = true
 	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {

@@ -30,6 +30,7 @@ type shop struct {
 	t      testing.TB
 	server *http.Server
 	addr   string
+	conns  atomic.Int64 // ever
 
 	mu      sync.Mutex
 	got     []visit
@@ -64,7 +65,11 @@ func (s *shop) listen(addr string) {
 		s.t.Fatal(err)
 	}
 	s.addr = l.Addr().String()
-	s.server = &http.Server{Handler: s}
+	s.server = &http.Server{Handler: s, ConnState: func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			s.conns.Add(1)
+		}
+	}}
 	go s.server.Serve(l)
 }
 
@@ -319,13 +324,7 @@ func TestProtocolsMixed(t *testing.T) {
 
 // No more requests are under way than configured, and no more connections than that are made.
 func TestHTTPConcurrency(t *testing.T) {
-	conns := new(atomic.Int64)
 	b, s := withShop(t, func(o *Options) { o.Stacks[event.Blue] = StackOptions{Protocol: "http", Concurrency: 5} })
-	s.server.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateNew {
-			conns.Add(1)
-		}
-	}
 	release := make(chan struct{})
 	s.script(func(http.ResponseWriter, *http.Request, []byte) bool { <-release; return false })
 	ids := b.send(100, 16)
@@ -343,7 +342,7 @@ func TestHTTPConcurrency(t *testing.T) {
 	if s.most != 5 {
 		t.Errorf("%d at once, want 5", s.most)
 	}
-	if n := conns.Load(); n > 30 { // five, and those that only ask whether somebody listens
+	if n := s.conns.Load(); n > 30 { // five, and those that only ask whether somebody listens
 		t.Errorf("%d connections for 100 requests", n)
 	}
 }
