@@ -45,26 +45,62 @@ var allowed = map[string]map[string]string{
 		"telemetry": "",
 	},
 	"mirror/peers": {"event": "its back ends take deliveries"},
+	"delivery": {
+		"event":     "deliveries are what it takes",
+		"warehouse": "the errors that an answer tells apart",
+		"service":   "answers",
+		"telemetry": "",
+	},
 	"dispatcher": {
 		"event":      "frames",
+		"delivery":   "how deliveries are taken",
 		"event/body": "decoding and splitting, which trace does the same way",
 		"warehouse":  "where raw rows go",
 		"service":    "its HTTP face",
 		"telemetry":  "",
+	},
+	"trace": {
+		"event":          "frames",
+		"delivery":       "how deliveries are taken",
+		"warehouse":      "where outcomes go",
+		"service":        "its HTTP face",
+		"telemetry":      "",
+		"trace/pipeline": "what may leave",
+		"trace/tracker":  "who sends it",
+		"trace/backlog":  "where it is kept until everybody has it",
+	},
+	"trace/backlog": {
+		"event":          "messages have positions",
+		"warehouse":      "outcomes are kept as they will be appended",
+		"trace/pipeline": "events are kept in its encoding",
+		"trace/tracker":  "sinks and results have its words",
 	},
 	"trace/pipeline": {
 		"event":      "positions, requests and ids; it is pure, so nothing that logs, counts or stores",
 		"event/body": "a body is split as in the dispatcher, or positions would not agree",
 	},
 	"trace/tracker": {
-		"event":          "results are of positions",
-		"trace/pipeline": "it sends what the pipeline lets through",
+		"event":              "results are of positions",
+		"trace/pipeline":     "it sends what the pipeline lets through",
+		"telemetry":          "outages and refusals are reported",
+		"trace/tracker/wire": "the spellings that a secret has in JSON",
 	},
+	"trace/tracker/contract": {
+		"trace/pipeline":       "events to put into a vendor's form",
+		"trace/tracker":        "the suite runs against Vendor",
+		"trace/sandbox":        "the other side",
+		"trace/sandbox/record": "what arrived there",
+	},
+	"trace/tracker/wire":      {},
+	"trace/tracker/ga4":       vendorRules,
+	"trace/tracker/heap":      vendorRules,
+	"trace/tracker/amplitude": vendorRules,
+	"trace/tracker/webhook":   vendorRules,
 	"compare": {
 		"event":     "positions, totals, builds",
 		"warehouse": "it reads both datasets; compare only reads",
 	},
-	"cmd/config":     {"event": "one section for each stack", "service": "secrets are files"},
+	"cmd/config":     {"event": "one section for each stack", "service": "secrets are files", "warehouse": "names of stages"},
 	"cmd/builds":     {"event": "builds have ids", "service": "durable replacement of small files"},
 	"cmd/send":       {"event": "eventIds of what was acknowledged", "event/body": "how many events a line holds"},
 	"cmd/supervisor": {"telemetry": "what became of the children"},
@@ -83,6 +119,13 @@ var allowed = map[string]map[string]string{
 		"service":   "its HTTP face",
 		"telemetry": "",
 	},
+}
+
+// vendorRules hold for each vendor: pure functions, so nothing that logs, counts, stores or sends.
+var vendorRules = map[string]string{
+	"trace/pipeline":     "its events are what it puts into the vendor's form",
+	"trace/tracker":      "it implements Vendor",
+	"trace/tracker/wire": "JSON that keeps every byte",
 }
 
 // free packages tie the others together and may import any of them.

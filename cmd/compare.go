@@ -26,8 +26,9 @@ func (p *program) compare() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "compare",
 		Short: "Compare what both stacks stored, event by event, and get a verdict on the candidate",
-		Long: `Compare what the live stack and the candidate stored over one window of frames, both checked against the mirror's
-own ledger. The evidence goes to the mirror, which judges it under its own policy and keeps the verdict: a PASS is
+		Long: `Compare what the live stack and the candidate stored over one window of frames, and what became of each event at every
+stage after it: trace and the trackers. Both are checked against the mirror's own ledger. compare.stages in sparrow.yaml
+says which stages a PASS takes; the others are reported. The evidence goes to the mirror, which judges it under its own policy and keeps the verdict: a PASS is
 what "deploy cutover" asks for.
 
 A window is FROM..TO (frames, both included), last:N (frames), or a duration such as 15m. Without one it is everything
@@ -40,7 +41,7 @@ changed meanwhile, 124 the wait ran out before the window was closed.`,
 	}
 	g := c.Flags()
 	g.StringVar(&f.window, "window", "", "frames to compare (default: since the candidate was declared)")
-	g.DurationVar(&f.wait, "wait", 0, "wait up to this long until both stacks have stored the window")
+	g.DurationVar(&f.wait, "wait", 0, "wait up to this long until both stacks are through with the window, at every stage a PASS takes")
 	g.StringVar(&f.format, "format", "text", "text, json, junit, markdown or html")
 	g.StringVar(&f.out, "out", "", "file for the report (default: standard output)")
 	g.IntVar(&f.examples, "examples", 5, "ids to name for each event and kind of difference")
@@ -100,6 +101,7 @@ func (p *program) judge(ctx context.Context, o compare.Options) (*compare.Report
 	defer w.Close()
 	screen := p.screen(p.Stderr)
 	live := terminal.NewLive(screen)
+	o.Stages = in.config.Compare.Named()
 	o.Progress = func(g compare.Progress) { live.Draw(waitingLines(g, o.Wait)) }
 	evidence, err := compare.Collect(ctx, compare.Sources{Pipeline: compare.Server{URL: in.endpoints.Admin, HTTP: operator}, Warehouse: w}, o)
 	live.Clear()

@@ -115,7 +115,7 @@ func (u *installed) swapCandidate(ctx context.Context, binary string) (swapAnswe
 	if err := u.builds.Remember(stack, choice); err != nil {
 		return swapAnswer{}, fmt.Errorf("stack %s runs %s, but the next `sparrow up` will not know it: %w", stack, binary, err)
 	}
-	if err := u.builds.Prune(u.ownSHA, before[stack].SHA256); err != nil {
+	if err := u.builds.Prune(u.ownSHA, u.mirrorSHA, before[stack].SHA256); err != nil {
 		u.telemetry.Log.Warn("old builds are kept", "error", err)
 	}
 	u.setVersion(stack, version)

@@ -87,7 +87,7 @@ func (p *program) find() (installation, error) {
 		server = p.env("SPARROW_SERVER")
 	}
 	if server != "" {
-		in.endpoints = endpoints{Admin: strings.TrimRight(server, "/"), Clients: reach(c.Clients.Listen), TokenFile: c.Token()}
+		in.endpoints = endpoints{Admin: strings.TrimRight(server, "/"), Clients: clientsURL(c.Clients.Listen, c.Clients.TLS.Enabled()), TokenFile: c.Token()}
 		in.endpoints.Processes = []endpoint{{Name: "warehouse", URL: c.Warehouse.URL}}
 		return in, nil
 	}
@@ -102,7 +102,7 @@ func (p *program) find() (installation, error) {
 		return in, fmt.Errorf("no Sparrow runs with data folder %s (%s is missing): start one with `sparrow up --data %s`", c.Data, endpointsFile(c.Data), c.Data)
 	}
 	in.dir = c.Data
-	in.endpoints = endpoints{Clients: reach(c.Clients.Listen), Admin: reach(c.Admin.Listen), TokenFile: c.Token()}
+	in.endpoints = endpoints{Clients: clientsURL(c.Clients.Listen, c.Clients.TLS.Enabled()), Admin: reach(c.Admin.Listen), TokenFile: c.Token()}
 	in.endpoints.Processes = []endpoint{{Name: "warehouse", URL: c.Warehouse.URL}}
 	return in, nil
 }

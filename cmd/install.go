@@ -17,6 +17,7 @@ import (
 	"github.com/sparrowhq/sparrow/cmd/config"
 	"github.com/sparrowhq/sparrow/cmd/supervisor"
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/mirror"
 	"github.com/sparrowhq/sparrow/service"
 	"github.com/sparrowhq/sparrow/telemetry"
 )
@@ -60,6 +61,7 @@ func (u *installed) bind(c config.Config, f *upFlags) (_ []supervisor.Process, e
 	if u.ownSHA, err = u.builds.Add(own); err != nil {
 		return nil, err
 	}
+	u.own, u.mirrorSHA = own, u.ownSHA
 	paths := map[event.Stack]string{}
 	flags := map[event.Stack]string{event.Green: f.green, event.Blue: f.blue}
 	for _, stack := range event.Stacks() {
@@ -130,7 +132,7 @@ func (u *installed) bind(c config.Config, f *upFlags) (_ []supervisor.Process, e
 	if err = c.WriteSnapshot(settings); err != nil {
 		return nil, err
 	}
-	u.config = c
+	u.config, u.secure = c, c.Clients.TLS.Enabled()
 
 	process := func(name, path string, stage int, stop time.Duration, l []*supervisor.Listener, args ...string) supervisor.Process {
 		return supervisor.Process{
@@ -139,8 +141,10 @@ func (u *installed) bind(c config.Config, f *upFlags) (_ []supervisor.Process, e
 		}
 	}
 	ours := u.builds.Path(u.ownSHA)
+	front := process(mirrorName, ours, 0, mirrorStop, []*supervisor.Listener{clients, admin}, "mirror")
+	front.Account = mirror.Farewell
 	return []supervisor.Process{
-		process(mirrorName, ours, 0, mirrorStop, []*supervisor.Listener{clients, admin}, "mirror"),
+		front,
 		process(dispatcherName(event.Green), paths[event.Green], 1, dispatcherStop, []*supervisor.Listener{green}, "dispatcher", "--stack", "green"),
 		process(dispatcherName(event.Blue), paths[event.Blue], 1, dispatcherStop, []*supervisor.Listener{blue}, "dispatcher", "--stack", "blue"),
 		process(warehouseName, ours, 2, warehouseStop, []*supervisor.Listener{warehouse}, "warehouse"),

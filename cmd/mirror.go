@@ -2,9 +2,15 @@ package cmd
 
 import (
 	"context"
+	"math"
+	"net/http"
 	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
 	"time"
 
+	"github.com/gorilla/mux"
 	"github.com/spf13/cobra"
 
 	"github.com/sparrowhq/sparrow/cmd/config"
@@ -25,7 +31,15 @@ func (p *program) mirror() *cobra.Command {
 	}
 }
 
+// mirrorMemory is what the runtime may hold before it collects garbage earlier than it otherwise would. While a stack
+// catches up, the journal's blocks pass through memory at the rate of the disk, and the collector would let twice as many
+// pile up as are in use. GOMEMLIMIT, if set, is followed instead.
+const mirrorMemory = 180 << 20
+
 func runMirror(ctx context.Context, p *process) error {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // nobody has set one
+		debug.SetMemoryLimit(mirrorMemory)
+	}
 	o, err := mirrorOptions(p)
 	if err != nil {
 		return err
@@ -35,7 +49,12 @@ func runMirror(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	o.Admin = d.Mount
+	r := &reloads{process: p, mirror: func(o mirror.IntakeOptions) error { return pipeline.mirror.Reload(o) }}
+	r.register()
+	o.Admin = func(api *mux.Router) {
+		d.Mount(api)
+		api.HandleFunc("/v1/reload", r.post).Methods(http.MethodPost)
+	}
 	m, err := mirror.New(o)
 	if err != nil {
 		return err
@@ -51,6 +70,11 @@ func runMirror(ctx context.Context, p *process) error {
 		return err
 	}
 	p.telemetry.Log.Info("listening", "clients", clients.Addr(), "admin", admin.Addr())
+	reloading, stopReloading := context.WithCancel(ctx)
+	var following sync.WaitGroup
+	defer following.Wait()
+	defer stopReloading()
+	following.Go(func() { r.follow(reloading) })
 	return m.Run(ctx, clients, admin)
 }
 
@@ -60,7 +84,7 @@ func mirrorOptions(p *process) (mirror.Options, error) {
 	if err != nil {
 		return mirror.Options{}, err
 	}
-	proxies, err := c.Clients.Proxies()
+	intake, err := intakeOptions(c)
 	if err != nil {
 		return mirror.Options{}, err
 	}
@@ -77,19 +101,7 @@ func mirrorOptions(p *process) (mirror.Options, error) {
 		Blue:    c.Stacks.Blue.URL,
 		Secret:  p.secret,
 		Token:   token,
-		Intake: mirror.IntakeOptions{
-			Origins:        c.Clients.Origins,
-			TrustedProxies: proxies,
-			Headers:        c.Clients.Headers,
-			MaxBody:        int64(c.Clients.MaxBody),
-			MaxConnections: c.Clients.MaxConnections,
-			MaxReading:     int64(c.Clients.MaxReading),
-			MaxQueue:       int(c.Clients.MaxQueue),
-			ReadTimeout:    time.Duration(c.Clients.ReadTimeout),
-			MinRate:        int64(c.Clients.MinRate),
-			IdleTimeout:    time.Duration(c.Clients.IdleTimeout),
-			Preflight:      time.Duration(c.Clients.Preflight),
-		},
+		Intake:  intake,
 		Feed: mirror.FeedOptions{
 			MaxBytes:    int(c.Feeds.MaxBytes),
 			CallTimeout: time.Duration(c.Feeds.CallTimeout),
@@ -115,9 +127,47 @@ func stackOptions(s *config.Stack) (mirror.StackOptions, error) {
 	return mirror.StackOptions{Protocol: s.Protocol, Concurrency: s.Concurrency, Rule: rule}, err
 }
 
+// clientsURL is where this machine reaches the clients' side.
+func clientsURL(listen string, secure bool) string {
+	url := reach(listen)
+	if secure {
+		url = "https" + strings.TrimPrefix(url, "http")
+	}
+	return url
+}
+
+func intakeOptions(c config.Config) (mirror.IntakeOptions, error) {
+	proxies, err := c.Clients.Proxies()
+	if err != nil {
+		return mirror.IntakeOptions{}, err
+	}
+	version, err := c.Clients.TLS.Version()
+	if err != nil {
+		return mirror.IntakeOptions{}, err
+	}
+	return mirror.IntakeOptions{
+		Origins:        c.Clients.Origins,
+		TrustedProxies: proxies,
+		Headers:        c.Clients.Headers,
+		MaxBody:        int64(c.Clients.MaxBody),
+		MaxHeader:      int(c.Clients.MaxHeader),
+		MaxHeaders:     c.Clients.MaxHeaders,
+		MaxConnections: c.Clients.MaxConnections,
+		MaxReading:     int64(c.Clients.MaxReading),
+		MaxQueue:       int(c.Clients.MaxQueue),
+		ReadTimeout:    time.Duration(c.Clients.ReadTimeout),
+		MinRate:        int64(c.Clients.MinRate),
+		IdleTimeout:    time.Duration(c.Clients.IdleTimeout),
+		Preflight:      time.Duration(c.Clients.Preflight),
+		Drain:          time.Duration(c.Clients.Drain),
+		Rate:           mirror.RateOptions{PerSecond: c.Clients.Rate.PerSecond, Burst: c.Clients.Rate.Burst},
+		TLS:            mirror.TLSOptions{Cert: c.Clients.TLS.Cert, Key: c.Clients.TLS.Key, MinVersion: version},
+	}, nil
+}
+
 func deployPolicy(c config.Config) deploy.Policy {
 	return deploy.Policy{
-		Compare: compare.Policy{MinEvents: c.Compare.MinEvents, Required: c.Compare.Required, Confidence: c.Compare.Confidence},
+		Compare: compare.Policy{MinEvents: c.Compare.MinEvents, Required: c.Compare.Required, Confidence: c.Compare.Confidence, Stages: c.Compare.Named()},
 		MaxAge:  time.Duration(c.Deploy.MaxAge),
 		MaxTail: time.Duration(c.Deploy.MaxTail),
 		MaxLag:  time.Duration(c.Deploy.MaxLag),

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,24 +42,38 @@ type process struct {
 	in        *supervisor.Inheritance
 	secret    string
 	telemetry *telemetry.Telemetry
+	again     func() (config.Config, error) // reads the settings anew
+	hangups   <-chan os.Signal              // SIGHUP; for the mirror alone, the others have nothing that could change
+}
+
+// settings returns the settings of a process that runs here, checked.
+func (p *program) settings() (config.Config, error) {
+	c, err := p.config()
+	if err == nil {
+		err = c.Absolute()
+	}
+	if err == nil {
+		err = c.Validate()
+	}
+	return c, err
 }
 
 // serve runs one of our processes until ctx ends or, under a supervisor, until its turn to stop has come; and no
 // longer than bound after that.
 func (p *program) serve(name string, stack event.Stack, bound time.Duration, run func(context.Context, *process) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, _ []string) error {
+		var hangups <-chan os.Signal
+		if name == mirrorName { // first of all: until then the signal ends the process
+			var unsubscribe func()
+			hangups, unsubscribe = p.Signals(syscall.SIGHUP)
+			defer unsubscribe()
+		}
 		in, err := supervisor.Inherit(p.Environ)
 		if err != nil {
 			return err
 		}
-		cfg, err := p.config()
+		cfg, err := p.settings()
 		if err != nil {
-			return err
-		}
-		if err := cfg.Absolute(); err != nil {
-			return err
-		}
-		if err := cfg.Validate(); err != nil {
 			return err
 		}
 		secret, err := service.Secret(cfg.Secret())
@@ -81,7 +97,9 @@ func (p *program) serve(name string, stack event.Stack, bound time.Duration, run
 		defer stop()
 
 		done := make(chan error, 1)
-		go func() { done <- run(ctx, &process{config: cfg, in: in, secret: secret, telemetry: t}) }()
+		go func() {
+			done <- run(ctx, &process{config: cfg, in: in, secret: secret, telemetry: t, again: p.settings, hangups: hangups})
+		}()
 		select {
 		case err = <-done:
 		case <-ctx.Done():

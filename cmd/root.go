@@ -35,7 +35,9 @@ type Options struct {
 	Stdout    io.Writer
 	Stderr    io.Writer
 	Extension Extension
-	Now       <-chan struct{} // closes when the user will not wait for an orderly end; nil: never
+	// Signals subscribes to a signal until stop is called; nil: none ever comes.
+	Signals func(syscall.Signal) (came <-chan os.Signal, stop func())
+	Now     <-chan struct{} // closes when the user will not wait for an orderly end; nil: never
 }
 
 // Main runs the program with the process's own arguments and returns its exit status. The first SIGINT or SIGTERM asks
@@ -50,7 +52,7 @@ func Main(e Extension) int {
 	status := make(chan int, 1)
 	go func() {
 		status <- Run(ctx, Options{
-			Program: os.Args[0], Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Extension: e, Now: now,
+			Program: os.Args[0], Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Extension: e, Now: now, Signals: subscribe,
 		})
 	}()
 	for n := 1; ; n++ {
@@ -71,6 +73,13 @@ func Main(e Extension) int {
 			}
 		}
 	}
+}
+
+// subscribe delivers a signal, of several that come at once at least one.
+func subscribe(s syscall.Signal) (<-chan os.Signal, func()) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, s)
+	return c, func() { signal.Stop(c) }
 }
 
 // Exit statuses that every subcommand shares. `compare` has more.
@@ -102,6 +111,9 @@ func usage(format string, args ...any) error {
 // Run runs the program and returns its exit status.
 func Run(ctx context.Context, o Options) int {
 	o.Program = cmp.Or(o.Program, "sparrow")
+	if o.Signals == nil {
+		o.Signals = func(syscall.Signal) (<-chan os.Signal, func()) { return nil, func() {} }
+	}
 	p := &program{Options: o}
 	root := p.root()
 	root.SetArgs(append([]string{}, o.Args...))

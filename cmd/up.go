@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,13 +73,19 @@ func (p *program) upSettings(f *upFlags) (config.Config, error) {
 // installed is one `sparrow up`.
 type installed struct {
 	p         *program
-	config    config.Config // as the processes get it
+	flags     *upFlags
+	asked     config.Config // as the settings were when they were last followed
+	config    config.Config // as the processes get it: with the addresses that were bound
+	secure    bool          // clients speak TLS; unlike the files' names, that never changes
 	dir       string
 	secret    string
 	telemetry *telemetry.Telemetry
 	log       *supervisor.Log // of this process
 	builds    *builds.Store
+	own       string // path of this executable
 	ownSHA    string
+	mirrorSHA string        // of the mirror's binary, which can be replaced by itself; guarded by swapping
+	ready     chan struct{} // closed once everything was ready, or had its time
 	s         *supervisor.Supervisor
 	control   net.Listener
 	live      *terminal.Live
@@ -104,11 +111,17 @@ func (u *installed) setVersion(stack event.Stack, version string) {
 }
 
 func (p *program) runUp(ctx context.Context, f *upFlags) (err error) {
+	hangups, unsubscribe := p.Signals(syscall.SIGHUP) // first of all: until then the signal ends the process
+	defer unsubscribe()
+	upgrades, unsubscribe := p.Signals(syscall.SIGUSR2)
+	defer unsubscribe()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	c, err := p.upSettings(f)
 	if err != nil {
 		return err
 	}
-	u := &installed{p: p, dir: c.Data, versions: map[event.Stack]string{}, screen: p.screen(p.Stdout)}
+	u := &installed{p: p, dir: c.Data, flags: f, asked: c, ready: make(chan struct{}), versions: map[event.Stack]string{}, screen: p.screen(p.Stdout)}
 	u.live = terminal.NewLive(u.screen)
 
 	repaired, err := supervisor.Private(u.dir)
@@ -145,11 +158,11 @@ func (p *program) runUp(ctx context.Context, f *upFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	return u.run(ctx)
+	return u.run(ctx, changes{hangups: hangups, upgrades: upgrades, stop: stop})
 }
 
 // run runs everything until ctx ends.
-func (u *installed) run(ctx context.Context) error {
+func (u *installed) run(ctx context.Context, asked changes) error {
 	helpers, stopHelpers := context.WithCancel(context.WithoutCancel(ctx))
 	var helping sync.WaitGroup
 	ready, stopReady := context.WithCancel(ctx)
@@ -163,12 +176,14 @@ func (u *installed) run(ctx context.Context) error {
 			u.awaitStacks(ready)
 		}
 		stopReady()
+		close(u.ready)
 		if err == nil {
 			u.announce()
 			u.follow(helpers)
 		}
 	})
 	helping.Go(func() { u.showStatus(helpers) })
+	helping.Go(func() { u.followChanges(helpers, asked) })
 	helping.Go(func() {
 		select {
 		case <-ctx.Done():
@@ -241,7 +256,7 @@ func (u *installed) follow(ctx context.Context) {
 }
 
 func (u *installed) endpoints() endpoints {
-	e := endpoints{Clients: reach(u.config.Clients.Listen), Admin: reach(u.config.Admin.Listen), TokenFile: u.config.TokenFile}
+	e := endpoints{Clients: clientsURL(u.config.Clients.Listen, u.secure), Admin: reach(u.config.Admin.Listen), TokenFile: u.config.TokenFile}
 	for _, s := range u.s.States() {
 		e.Processes = append(e.Processes, endpoint{Name: s.Name, PID: s.PID, URL: s.URL})
 	}

@@ -107,3 +107,77 @@ func BenchmarkCollect(b *testing.B) {
 		})
 	}
 }
+
+// stagedStages are those of the benchmark of all stages.
+var stagedStages = []warehouse.Stage{warehouse.Trace, "amplitude", "ga4", "heap"}
+
+// newStaged is a bulk whose every event went through trace and to three trackers on each side. One event in a hundred
+// keeps what was sent, one in a thousand of the first twentieth was corrected.
+func newStaged(tb testing.TB, n int, faults ...string) (*bulk, *duckdb.Engine) {
+	var statements []string
+	for _, s := range event.Stacks() {
+		sink, build := candidateSink, blueBuild.ID
+		if s == event.Green {
+			sink, build = liveSink, greenBuild.ID
+		}
+		for _, stage := range stagedStages {
+			outcome, reason, sent, digest := "delivered", "", "CASE WHEN hash(i) % 100 = 0 THEN ('{\"n\":' || i || '}')::BLOB END", "((hash(i, '"+string(stage)+"') >> 1)::BIGINT)"
+			to, attempts := sink, 1
+			if stage == warehouse.Trace {
+				outcome, sent, digest, to, attempts = "accepted", "NULL", "0", "", 0
+			}
+			row := func(revision, where string) string {
+				return fmt.Sprintf(`INSERT INTO %s.outcomes_log SELECT 3 + i // %d, i %% %d, 0, 0, '%s', make_timestamp(%d + i * 500), '%s', 'event_' || (hash(i) %% 200), '%s', '%s', '%s', 204, %d, %s, 1000, %s, %s, NULL
+FROM range(%d) t(i) WHERE %s`, s, perFrame, perFrame, stage, began, build, to, outcome, reason, attempts, digest, revision, sent, n, where)
+			}
+			statements = append(statements, row("0", "true"))
+			if stage != warehouse.Trace {
+				statements = append(statements, row("1", fmt.Sprintf("i %% 1000 = 7 AND i < %d", n/20)))
+			}
+			last := 3 + (n+perFrame-1)/perFrame
+			statements = append(statements, fmt.Sprintf(`INSERT INTO cursors SELECT '%s', 0, '%s', journal, %d, 0, %d FROM cursors WHERE stack = '%s' AND stage = 'raw'`, s, stage, last, n, s))
+		}
+	}
+	return newBulk(tb, n, append(statements, faults...)...)
+}
+
+// BenchmarkCollectStages is a whole comparison of n events at raw, trace and three trackers. SPARROW_BENCH_EVENTS sets n.
+func BenchmarkCollectStages(b *testing.B) {
+	n := 1_000_000
+	if s := os.Getenv("SPARROW_BENCH_EVENTS"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		faults []string
+		want   uint64
+	}{
+		{"equal", nil, 0},
+		{"oneIn10000", []string{"DELETE FROM blue.outcomes_log WHERE stage = 'heap' AND (frame * 30 + request) % 10000 = 17"}, uint64(n / 10000)},
+		{"everyDigest", []string{`UPDATE blue.outcomes_log SET digest = digest + 1 WHERE stage = 'ga4'`}, uint64(n)},
+		{"sampled", []string{`UPDATE blue.outcomes_log SET digest = 0, sink = '', attempts = 0, reason = 'not sampled' WHERE stage <> 'trace' AND hash(frame, request) % 10 > 0`}, 0},
+	} {
+		b.Run(fmt.Sprintf("%s/%d", c.name, n), func(b *testing.B) {
+			world, e := newStaged(b, n, c.faults...)
+			spent := cpu(b)
+			for b.Loop() {
+				ev, err := Collect(context.Background(), Sources{Pipeline: world, Warehouse: e}, Options{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				var got uint64
+				for _, e := range ev.Events {
+					got += e.Missing + e.Changed
+				}
+				if got < c.want*8/10 || got > c.want*12/10 || len(ev.Stages) != len(stagedStages) {
+					b.Fatalf("%d faults found at %d stages, want about %d at %d", got, len(ev.Stages), c.want, len(stagedStages))
+				}
+			}
+			b.ReportMetric((cpu(b)-spent).Seconds()/float64(b.N), "cpu-s/op")
+			b.ReportMetric(float64(2*n*(1+len(stagedStages)))*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}

@@ -19,14 +19,15 @@ type Sources struct {
 // Options configure Collect. The zero Options compare everything since the candidate was declared, without waiting.
 type Options struct {
 	Window    WindowSpec
-	Wait      time.Duration    // how long to wait for the window to close; 0: not at all
-	Poll      time.Duration    // between two looks while waiting; 0: 200 ms
-	Progress  func(Progress)   // told after each look, from the calling goroutine; nil: nobody
-	Examples  int              // per event name and kind; 0: 5
-	Events    int              // event names listed singly; 0: 5,000
-	ChunkRows uint64           // rows joined in one statement; 0: 2,000,000
-	QueryWait time.Duration    // bound of one statement; 0: 5 minutes
-	Now       func() time.Time // nil: time.Now
+	Stages    []warehouse.Stage // waited for beside raw, found or not: what the policy names; empty: every stage that live has
+	Wait      time.Duration     // how long to wait for the window to close; 0: not at all
+	Poll      time.Duration     // between two looks while waiting; 0: 200 ms
+	Progress  func(Progress)    // told after each look, from the calling goroutine; nil: nobody
+	Examples  int               // per event name and kind; 0: 5
+	Events    int               // event names listed singly; 0: 5,000
+	ChunkRows uint64            // rows joined in one statement; 0: 2,000,000
+	QueryWait time.Duration     // bound of one statement; 0: 5 minutes
+	Now       func() time.Time  // nil: time.Now
 }
 
 func (o Options) withDefaults() Options {
@@ -69,6 +70,8 @@ type collector struct {
 	o   Options
 	sql dialect
 	ev  *Evidence
+
+	late map[stageAt]event.Cursor // how many corrections there were of each stage when the reading began
 }
 
 // Collect reads the evidence for one window. With Options.Wait it first waits until the window is closed; when that
@@ -142,20 +145,24 @@ func (c *collector) mirrorError(ctx context.Context, err error) error {
 	return &UnreadableError{Side: "mirror", Err: err}
 }
 
-// cursors reads how far each side has stored the stage raw. It comes before any row is read: what lies below a cursor
-// no longer changes.
-func (c *collector) cursors(ctx context.Context, st state) (live, candidate event.Cursor, err error) {
+// cursors reads how far each side has stored each stage. It comes before any row is read: what lies below a cursor no
+// longer changes, but by a correction, which has a cursor of its own.
+func (c *collector) cursors(ctx context.Context, st state) error {
 	l, k := st.roles()
-	if live, err = c.Warehouse.Cursor(ctx, l, 0, warehouse.Raw); err == nil {
-		candidate, err = c.Warehouse.Cursor(ctx, k, 0, warehouse.Raw)
-	}
-	if err != nil {
-		if ctx.Err() != nil {
-			return live, candidate, context.Cause(ctx)
+	for _, s := range []struct {
+		stack event.Stack
+		side  *Side
+	}{{l, &c.ev.Live}, {k, &c.ev.Candidate}} {
+		at, err := c.Warehouse.Cursor(ctx, s.stack, 0, warehouse.Raw)
+		if err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return &UnreadableError{Side: "warehouse", Err: err}
 		}
-		return live, candidate, &UnreadableError{Side: "warehouse", Err: err}
+		s.side.Stored[warehouse.Raw] = at
 	}
-	return live, candidate, nil
+	return c.stages(ctx)
 }
 
 // await looks until the window is closed or the wait is over. While waiting, a mirror or warehouse that does not answer
@@ -205,18 +212,19 @@ func (c *collector) look(ctx context.Context, before state, p *Progress) (state,
 	live, candidate := st.roles()
 	c.ev.Live = side(st, live)
 	c.ev.Candidate = side(st, candidate)
-	if p.Live, p.Candidate, err = c.cursors(ctx, st); err != nil {
+	if err := c.cursors(ctx, st); err != nil {
 		return st, err
 	}
-	c.ev.Live.Stored[warehouse.Raw], c.ev.Candidate.Stored[warehouse.Raw] = p.Live, p.Candidate
+	p.Live, p.Candidate = c.ev.Live.Stored[warehouse.Raw], c.ev.Candidate.Stored[warehouse.Raw]
 	if c.ev.Window.Empty() || st.Generation != before.Generation {
 		return st, nil // waiting longer brings nothing: the verdict will say why
 	}
 	if st.Journal.LastFrame < c.ev.Window.Last {
 		p.Open = append(p.Open, fmt.Sprintf("the journal ends at frame %d, the window at %d", st.Journal.LastFrame, c.ev.Window.Last))
 	}
-	p.Open = append(p.Open, c.ev.Live.open(c.ev.Window, "live")...)
-	p.Open = append(p.Open, c.ev.Candidate.open(c.ev.Window, "candidate")...)
+	for _, o := range c.ev.open(Policy{Stages: c.o.Stages}.Needed(c.ev)) {
+		p.Open = append(p.Open, o.text)
+	}
 	return st, nil
 }
 
@@ -229,30 +237,6 @@ func side(st state, s event.Stack) Side {
 	}
 	return out
 }
-
-// open says what a side still lacks for the window to be closed on it.
-func (s Side) open(w Window, role string) []string {
-	var open []string
-	if s.Feed.Last() < w.Last {
-		open = append(open, fmt.Sprintf("%s (%s) was handed everything up to frame %d, the window ends at %d%s", role, s.Stack, s.Feed.Last(), w.Last, s.why()))
-	}
-	for _, stage := range stages {
-		if at := s.Stored[stage]; at.Last() < w.Last {
-			open = append(open, fmt.Sprintf("%s (%s) has stored %s up to frame %d, the window ends at %d", role, s.Stack, stage, at.Last(), w.Last))
-		}
-	}
-	return open
-}
-
-func (s Side) why() string {
-	if s.Error == "" {
-		return ""
-	}
-	return ": " + s.Error
-}
-
-// stages are the stages that are compared.
-var stages = []warehouse.Stage{warehouse.Raw}
 
 // settle checks that nothing moved while the evidence was read.
 func (c *collector) settle(ctx context.Context, before state) error {
@@ -274,5 +258,5 @@ func (c *collector) settle(ctx context.Context, before state) error {
 			moved("%s runs another build than when the reading began: %.12s, now %.12s", s, was.ID, is.ID)
 		}
 	}
-	return nil
+	return c.corrected(ctx)
 }

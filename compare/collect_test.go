@@ -394,6 +394,20 @@ func TestHoles(t *testing.T) {
 			t.Fatalf("%s %+v, want %s", v.Outcome, v.Reasons, lost)
 		}
 	})
+	t.Run("partly sampled, at every stage", func(t *testing.T) {
+		w, _ := sampled(t, 30, "")
+		w.pass("ga4", "heap")
+		if _, v := w.verdict(w.store(), Options{}); v.Outcome != Pass {
+			t.Fatalf("%s %+v", v.Outcome, v.Reasons)
+		}
+		w, _ = sampled(t, 30, "")
+		w.pass("ga4", "heap")
+		w.lose(event.Blue, "ga4", func(i int, _ warehouse.Outcome) bool { return i == 300 })
+		_, v := w.verdict(w.store(), Options{})
+		if v.Outcome != Fail || len(v.Reasons) != 1 || v.Reasons[0].Stage != "ga4" || v.Reasons[0].Count != 1 {
+			t.Fatalf("one lost at ga4: %s %+v", v.Outcome, v.Reasons)
+		}
+	})
 	t.Run("wholly sampled", func(t *testing.T) {
 		w, _ := sampled(t, 0, "")
 		w.drop(event.Blue, func(_ int, r warehouse.Row) bool { return true })

@@ -29,7 +29,7 @@ var columns = [...]string{"eventId", "timestamp", "event", "data", "dataBytes", 
 
 // exemplify fills in ids, times, and what differs, for as many examples as the evidence may hold.
 func (c *collector) exemplify(ctx context.Context, t *tally, live, candidate event.Stack) error {
-	examples := t.choose()
+	examples := c.choose(t)
 	if len(examples) == 0 {
 		return nil
 	}
@@ -59,8 +59,8 @@ func (c *collector) exemplify(ctx context.Context, t *tally, live, candidate eve
 	return nil
 }
 
-// choose keeps at most maxExamples examples, of the names that differ most first, and returns them.
-func (t *tally) choose() []*Example {
+// choose keeps at most the stage's share of maxExamples examples, of the names that differ most first, and returns them.
+func (c *collector) choose(t *tally) []*Example {
 	var events []*Event
 	for _, e := range t.byName {
 		if len(e.Examples) > 0 {
@@ -68,12 +68,12 @@ func (t *tally) choose() []*Example {
 		}
 	}
 	faults := func(e *Event) uint64 {
-		return e.Missing + e.Extra + e.Changed + e.Dead + e.DuplicatesLive + e.DuplicatesCandidate
+		return e.Missing + e.Extra + e.Changed + e.Dead + e.DuplicatesLive + e.DuplicatesCandidate + e.Skipped + e.Misrouted
 	}
 	slices.SortFunc(events, func(a, b *Event) int {
 		return cmp.Or(cmp.Compare(faults(b), faults(a)), cmp.Compare(a.Name, b.Name))
 	})
-	left := maxExamples
+	left := maxExamples / (1 + len(c.ev.Stages))
 	var chosen []*Example
 	take := func(list *[]Example) {
 		*list = slices.Clip((*list)[:min(len(*list), left)])

@@ -13,6 +13,10 @@ import (
 type dialect struct {
 	// table returns the name of a stack's raw table.
 	table func(event.Stack) string
+	// outcomes returns the name of a stack's latest outcomes, log that of all that were ever appended.
+	outcomes, log func(event.Stack) string
+	// cursorTable is the name of the table of cursors.
+	cursorTable string
 	// digest returns a well-mixed 64-bit integer of the columns that tells NULL from empty and does not depend on the
 	// order of rows. Digests are added up, so equal sums must mean equal rows but for one case in 2^64.
 	digest func(columns string) string
@@ -32,11 +36,18 @@ type dialect struct {
 	values func(name string, columns []string, rows [][]uint64) string
 	// octets is the length of a text in bytes.
 	octets func(column string) string
+	// bytes is the length of bytes.
+	bytes func(column string) string
+	// before is the part of a text up to a mark, or all of it.
+	before func(column, mark string) string
 }
 
 // duckSQL is the dialect of DuckDB 1.5.
 var duckSQL = dialect{
-	table: func(s event.Stack) string { return string(s) + ".raw" },
+	table:       func(s event.Stack) string { return string(s) + ".raw" },
+	outcomes:    func(s event.Stack) string { return string(s) + ".outcomes" },
+	log:         func(s event.Stack) string { return string(s) + ".outcomes_log" },
+	cursorTable: "cursors",
 	// hash() folds its columns together by exclusive-or at the end, which added up would let two rows swap their last
 	// column once in 10^8 times; hashing the result again mixes it.
 	digest: func(columns string) string { return "hash(hash(" + columns + "))" },
@@ -69,4 +80,6 @@ var duckSQL = dialect{
 		return b.String() + ") AS " + name + "(" + strings.Join(columns, ", ") + ")"
 	},
 	octets: func(column string) string { return "strlen(" + column + ")" },
+	bytes:  func(column string) string { return "octet_length(" + column + ")" },
+	before: func(column, mark string) string { return "split_part(" + column + ", " + quoted(mark) + ", 1)" },
 }

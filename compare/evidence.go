@@ -6,7 +6,7 @@ import (
 )
 
 // Schema is the version of the evidence and verdict documents this build writes, and the newest it judges.
-const Schema = 1
+const Schema = 2
 
 // Evidence is everything a verdict rests on: one window, both sides, and the ledger between them. It holds counts, ids,
 // positions, names of columns and paths of fields, never a value that a client sent.
@@ -22,9 +22,11 @@ type Evidence struct {
 	Either     EitherCount `json:"either"`   // what at least one side stored of it
 	Live       Side        `json:"live"`
 	Candidate  Side        `json:"candidate"`
-	Events     []Event     `json:"events"` // those that differ first, then by rows, most first
-	Folded     *Folded     `json:"folded,omitempty"`
-	Lost       Lost        `json:"lost"`
+	// Stages are those beyond raw that either side has a cursor of, or that were asked for: trace first, then by name.
+	Stages []StageEvidence `json:"stages,omitempty"`
+	Events []Event         `json:"events"`           // by stage; those that differ first, then by rows, most first
+	Folded []Folded        `json:"folded,omitempty"` // at most one for each stage
+	Lost   Lost            `json:"lost"`
 	// NotExercised lists events seen outside the window within 28 days before its end, and not in it.
 	NotExercised     []Unexercised `json:"notExercised,omitempty"`
 	MoreNotExercised int           `json:"moreNotExercised,omitempty"` // names left out of NotExercised
@@ -77,6 +79,7 @@ type Side struct {
 	Stored map[warehouse.Stage]event.Cursor `json:"stored"`
 	Builds []BuildSeen                      `json:"builds"` // that wrote rows of the window, by first frame
 
+	// The rest is of stage raw, and the holes are everybody's.
 	Rows     uint64    `json:"rows"`     // as stored, duplicates included
 	Requests uint64    `json:"requests"` // distinct (frame, request) with an item 0
 	IDSum    event.Sum `json:"idSum"`    // of their ids' tails
@@ -121,8 +124,8 @@ type Event struct {
 // Faults counts, in events, how two sides differ. Names ending in Live are of what the live side lacks. What one side
 // lacks is counted once, by its cause, so that
 //
-//	candidate − live = (extra + deadLive + undeliveredLive + pendingLive + renamedTo + duplicatesCandidate)
-//	                 − (missing + dead + undelivered + pending + renamedFrom + duplicatesLive)
+//	candidate − live = (extra + deadLive + undeliveredLive + pendingLive + upstreamLive + renamedTo + duplicatesCandidate)
+//	                 − (missing + dead + undelivered + pending + upstream + renamedFrom + duplicatesLive)
 //
 // and a loss that is made up for by doubling shows on both sides of the equation.
 type Faults struct {
@@ -139,11 +142,20 @@ type Faults struct {
 	UndeliveredLive     uint64 `json:"undeliveredLive"`
 	Pending             uint64 `json:"pending"` // not there yet: at or past the cursor
 	PendingLive         uint64 `json:"pendingLive"`
+
+	// Of stages beyond raw only. Upstream is what a side lacks here because an earlier stage of it, where that is counted,
+	// did not let it through as the other side's did. Skipped is raw, and neither side says what became of it.
+	Upstream      uint64 `json:"upstream,omitempty"`
+	UpstreamLive  uint64 `json:"upstreamLive,omitempty"`
+	Skipped       uint64 `json:"skipped,omitempty"`
+	Misrouted     uint64 `json:"misrouted,omitempty"` // rows that the candidate sent under another credential than staging's
+	MisroutedLive uint64 `json:"misroutedLive,omitempty"`
 }
 
 // Differ reports whether anything but the mirror's holes and lateness sets the sides apart.
 func (f Faults) Differ() bool {
-	return f.Missing|f.Extra|f.Changed|f.DuplicatesLive|f.DuplicatesCandidate|f.RenamedTo|f.Dead|f.DeadLive != 0
+	return f.Missing|f.Extra|f.Changed|f.DuplicatesLive|f.DuplicatesCandidate|f.RenamedTo|f.Dead|f.DeadLive|
+		f.Skipped|f.Misrouted|f.MisroutedLive != 0
 }
 
 func (f *Faults) add(g Faults) {
@@ -160,73 +172,26 @@ func (f *Faults) add(g Faults) {
 	f.UndeliveredLive += g.UndeliveredLive
 	f.Pending += g.Pending
 	f.PendingLive += g.PendingLive
+	f.Upstream += g.Upstream
+	f.UpstreamLive += g.UpstreamLive
+	f.Skipped += g.Skipped
+	f.Misrouted += g.Misrouted
+	f.MisroutedLive += g.MisroutedLive
 }
 
 // Judged is the number of distinct events that live has under this name, or only the candidate has, and that both sides
 // were handed and had time to store: the denominator.
 func (e Event) Judged() uint64 {
 	n := e.Live + e.Extra
-	return n - min(n, e.DuplicatesLive+e.Undelivered+e.Pending)
+	return n - min(n, e.DuplicatesLive+e.Undelivered+e.Pending+e.Upstream)
 }
 
-// Folded sums up the names that did not fit into Events.
+// Folded sums up the names of a stage that did not fit into Events.
 type Folded struct {
-	Names     int    `json:"names"`
-	Live      uint64 `json:"live"`
-	Candidate uint64 `json:"candidate"`
-	Least     uint64 `json:"least"` // rows judged of the rarest of them
+	Stage     warehouse.Stage `json:"stage"`
+	Names     int             `json:"names"`
+	Live      uint64          `json:"live"`
+	Candidate uint64          `json:"candidate"`
+	Least     uint64          `json:"least"` // rows judged of the rarest of them
 	Faults
-}
-
-// Kind says what an example is an example of.
-type Kind string
-
-// The kinds of examples.
-const (
-	Missing     Kind = "missing"
-	Dead        Kind = "dead"
-	Extra       Kind = "extra"
-	Changed     Kind = "changed"
-	Doubled     Kind = "duplicated"
-	LostByBoth  Kind = "lost"
-	Undelivered Kind = "undelivered"
-	Pending     Kind = "pending"
-)
-
-// Example is one event that shows a difference.
-type Example struct {
-	Kind Kind `json:"kind"`
-	event.Position
-	EventID string      `json:"eventId,omitempty"`
-	At      int64       `json:"at,omitempty"`     // received-at, microseconds since the epoch
-	Side    event.Stack `json:"side,omitempty"`   // for duplicated, dead, undelivered and pending: the side concerned
-	Copies  uint64      `json:"copies,omitempty"` // for duplicated: rows at this position
-	// Columns names what differs. Paths names the fields that differ within data, where both sides hold JSON.
-	Columns   []string `json:"columns,omitempty"`
-	Paths     []string `json:"paths,omitempty"`
-	MorePaths int      `json:"morePaths,omitempty"` // paths left out
-	RenamedTo string   `json:"renamedTo,omitempty"` // the candidate's name for it
-}
-
-// Lost is what was accepted and is in neither dataset: the pipeline's loss, never the candidate's alone.
-type Lost struct {
-	Events   uint64    `json:"events"` // items that a request announces and neither side holds
-	Examples []Example `json:"examples,omitempty"`
-	// Shortfalls are ranges of frames whose requests do not add up to the ledger, as narrow as it could be told.
-	Shortfalls []Shortfall `json:"shortfalls,omitempty"`
-}
-
-// Shortfall is a range of frames in which a side does not hold what the ledger says.
-type Shortfall struct {
-	event.Span
-	Accepted  uint64 `json:"accepted"`  // requests
-	Live      uint64 `json:"live"`      // requests stored or under holes
-	Candidate uint64 `json:"candidate"` // requests stored or under holes
-}
-
-// Unexercised is an event that the window did not see.
-type Unexercised struct {
-	Name     string `json:"event"`
-	Events   uint64 `json:"events"`   // rows of both sides in the 28 days
-	LastSeen int64  `json:"lastSeen"` // microseconds since the epoch
 }

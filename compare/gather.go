@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // maxBuckets bounds the pieces a window is divided into for the cheap first pass.
@@ -28,9 +29,23 @@ func (c *collector) gather(ctx context.Context) error {
 	if err != nil || c.ev.Window.Empty() {
 		return err
 	}
-	live := edge{stack: c.ev.Live.Stack, cursor: c.ev.Live.Stored[stages[0]], holes: holes[c.ev.Live.Stack]}
-	candidate := edge{stack: c.ev.Candidate.Stack, cursor: c.ev.Candidate.Stored[stages[0]], holes: holes[c.ev.Candidate.Stack]}
-	return c.rows(ctx, live, candidate)
+	live, candidate := c.edges(warehouse.Raw, holes)
+	if err := c.rows(ctx, live, candidate); err != nil {
+		return err
+	}
+	return c.outcomes(ctx, holes)
+}
+
+// edges returns what each side can still not be blamed for at a stage.
+func (c *collector) edges(stage warehouse.Stage, holes map[event.Stack][]Hole) (live, candidate edge) {
+	of := func(s Side) edge { return edge{stack: s.Stack, cursor: s.Stored[stage], holes: holes[s.Stack]} }
+	return of(c.ev.Live), of(c.ev.Candidate)
+}
+
+// whole is the window as one part.
+func (c *collector) whole() part {
+	w := c.ev.Window
+	return part{first: w.First, last: w.Last, origin: w.First, width: bucketWidth(w)}
 }
 
 // journals checks that the window's frames can only be this journal's.
@@ -72,7 +87,7 @@ func bucketWidth(w Window) uint64 {
 
 // rows compares the rows: a cheap pass over both sides, then a join of what it found to differ.
 func (c *collector) rows(ctx context.Context, live, candidate edge) error {
-	whole := part{first: c.ev.Window.First, last: c.ev.Window.Last, origin: c.ev.Window.First, width: bucketWidth(c.ev.Window)}
+	whole := c.whole()
 	l, err := c.profile(ctx, &c.ev.Live, whole)
 	if err != nil {
 		return err
@@ -96,7 +111,7 @@ func (c *collector) rows(ctx context.Context, live, candidate edge) error {
 			return err
 		}
 	}
-	t := newTally(l.events, k.events)
+	t := newTally(warehouse.Raw, l.events, k.events)
 	lists := l.lists() || k.lists()
 	for _, p := range chunks(odd, l, k, whole, c.o.ChunkRows) {
 		if err := c.faults(ctx, t, live, candidate, p, lists); err != nil {
@@ -108,11 +123,20 @@ func (c *collector) rows(ctx context.Context, live, candidate edge) error {
 		return err
 	}
 	c.ev.Lost.Examples = t.lostExamples
-	c.ev.Events, c.ev.Folded = t.listed(c.o.Events)
+	c.list(t)
 	if err := c.shortfalls(ctx, live, candidate); err != nil {
 		return err
 	}
 	return c.unexercised(ctx, t)
+}
+
+// list adds a stage's names to the evidence, each stage's share of them.
+func (c *collector) list(t *tally) {
+	events, folded := t.listed(max(1, c.o.Events/(1+len(c.ev.Stages))))
+	c.ev.Events = append(c.ev.Events, events...)
+	if folded != nil {
+		c.ev.Folded = append(c.ev.Folded, *folded)
+	}
 }
 
 // profile is what a pass over a side's rows tells.

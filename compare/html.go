@@ -5,13 +5,15 @@ import (
 	"html/template"
 	"io"
 	"strings"
+
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 //go:embed report.html
 var reportHTML string
 
 var reportTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"grouped": grouped, "visible": Visible, "name": shownName, "instant": instant,
+	"grouped": grouped, "visible": Visible, "name": shownName, "stage": func(s warehouse.Stage) string { return shownName(string(s)) }, "instant": instant,
 	"build": BuildName, "lower": func(o Outcome) string { return strings.ToLower(string(o)) },
 	"of":       func(c column, e Event) uint64 { return c.of(e) },
 	"bad":      func(c column, e Event) bool { return c.fault && c.of(e) > 0 },
@@ -31,6 +33,7 @@ func (r Report) writeHTML(w io.Writer) error {
 			exampled = append(exampled, e)
 		}
 	}
+	lines, stageColumns := r.stageLines()
 	return reportTemplate.Execute(w, struct {
 		Report
 		V        Verdict
@@ -42,5 +45,9 @@ func (r Report) writeHTML(w io.Writer) error {
 		More     string
 		Total    Event
 		Remark   func(Example) string
-	}{r, r.Verdict, t.columns, t.rows, exampled, t.rest, t.left, t.more(), t.total, func(x Example) string { return strings.TrimPrefix(r.remark(x), ", ") }})
+		Staged   bool
+		Stages   []stageLine
+		// StageColumns are those of the table of stages.
+		StageColumns []column
+	}{r, r.Verdict, t.columns, t.rows, exampled, t.rest, t.left, t.more(), t.total, func(x Example) string { return strings.TrimPrefix(r.remark(x), ", ") }, t.staged, lines, stageColumns})
 }

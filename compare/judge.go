@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // maxReasons bounds the reasons of one code that name an event; the last one counts the others.
@@ -17,7 +18,7 @@ const maxReasons = 20
 // fault is a FAIL even in a window that is still open, since what is lost below a cursor is lost; anything that is not yet
 // there is INCONCLUSIVE; only what is left is PASS.
 func Judge(ev Evidence, p Policy) Verdict {
-	j := &judge{ev: ev, p: p.withDefaults()}
+	j := &judge{ev: ev, p: p.withDefaults(), needed: p.Needed(&ev)}
 	j.v = Verdict{Schema: Schema, Policy: j.p, Journal: ev.Journal, Generation: ev.Generation, Head: ev.Head, Window: ev.Window,
 		Stack: ev.Candidate.Stack, EvidenceAt: ev.At}
 	j.trust()
@@ -39,9 +40,10 @@ func Judge(ev Evidence, p Policy) Verdict {
 }
 
 type judge struct {
-	ev Evidence
-	p  Policy
-	v  Verdict
+	ev     Evidence
+	p      Policy
+	needed []warehouse.Stage // for a PASS, raw first
+	v      Verdict
 }
 
 func (j *judge) because(code Code, format string, args ...any) {
@@ -99,6 +101,7 @@ func (j *judge) builds() {
 		if len(s.Builds) == 1 && s.Builds[0].ID == "" {
 			j.because(CodeBuild, "%s (%s) did not say which build wrote its rows", s.role, s.Stack)
 		}
+		j.stageBuilds(s.role, s.Side)
 	}
 	if len(j.v.Reasons) > 0 {
 		return
@@ -120,6 +123,26 @@ func (j *judge) builds() {
 		j.await("declare what runs with sparrow deploy candidate, and let it see traffic")
 	}
 	j.v.Candidate = named(seen, k.Build, j.ev.Declared.Build)
+}
+
+// stageBuilds checks that each stage of a side was written by the build that wrote its raw rows.
+func (j *judge) stageBuilds(role string, s Side) {
+	for _, name := range j.needed[1:] {
+		of := j.ev.stage(name)
+		if of == nil {
+			continue // presence will say so
+		}
+		for _, b := range of.side(&j.ev, s.Stack).Builds {
+			switch {
+			case len(s.Builds) > 0 && s.Builds[0].ID == b.ID:
+			case b.ID == "":
+				j.because(CodeBuild, "%s (%s) did not say which build wrote its outcomes of %s", role, s.Stack, shownName(string(name)))
+			case len(s.Builds) > 0:
+				j.because(CodeMixed, "%s (%s) ran build %s at %s in frames %d–%d, and %s at raw", role, s.Stack, ShortBuild(b.ID), shownName(string(name)), b.First, b.Last, ShortBuild(s.Builds[0].ID))
+				j.await("a window that only one build of %s wrote at every stage: declare the candidate again", s.Stack)
+			}
+		}
+	}
 }
 
 func named(id string, known ...event.Build) event.Build {

@@ -30,6 +30,111 @@ func agreed() Evidence {
 		}}
 }
 
+// agreedStages is the same, with trace and two trackers; heap is meant for clicks only.
+func agreedStages() Evidence {
+	ev := agreed()
+	end := event.Cursor{Frame: 103}
+	for _, stage := range []warehouse.Stage{warehouse.Trace, "ga4", "heap"} {
+		names := ev.Events[:3:3]
+		if stage == "heap" {
+			names = ev.Events[1:2:2]
+		}
+		s := StageEvidence{Stage: stage, Live: StageSide{Found: true}, Candidate: StageSide{Found: true}}
+		for _, e := range names {
+			e.Stage = stage
+			ev.Events = append(ev.Events, e)
+			s.Live.Rows += e.Live
+		}
+		s.Candidate.Rows = s.Live.Rows
+		s.Live.Builds = []BuildSeen{{ID: greenBuild.ID, Rows: s.Live.Rows, First: 3, Last: 102}}
+		s.Candidate.Builds = []BuildSeen{{ID: blueBuild.ID, Rows: s.Live.Rows, First: 3, Last: 102}}
+		if stage != warehouse.Trace {
+			s.Live.Sent, s.Candidate.Sent = s.Live.Rows, s.Live.Rows
+		}
+		ev.Stages = append(ev.Stages, s)
+		ev.Live.Stored[stage], ev.Candidate.Stored[stage] = end, end
+	}
+	return ev
+}
+
+// named picks an event of agreedStages.
+func (ev *Evidence) named(stage warehouse.Stage, name string) *Event {
+	for i := range ev.Events {
+		if ev.Events[i].Stage == stage && ev.Events[i].Name == name {
+			return &ev.Events[i]
+		}
+	}
+	return nil
+}
+
+func TestJudgeStages(t *testing.T) {
+	for _, s := range []struct {
+		name   string
+		change func(*Evidence)
+		policy Policy
+		want   Outcome
+		code   Code
+		stage  warehouse.Stage
+	}{
+		{"everything agrees", func(*Evidence) {}, Policy{}, Pass, "", ""},
+		{"everything agrees, asked for by name", func(*Evidence) {}, Policy{Stages: []warehouse.Stage{"heap", "ga4"}, Required: []string{"click"}}, Pass, "", ""},
+		{"one missing at a tracker", func(e *Evidence) {
+			e.named("ga4", "view").Candidate--
+			e.named("ga4", "view").Missing = 1
+			e.stage("ga4").Candidate.Rows--
+		}, Policy{}, Fail, CodeMissing, "ga4"},
+		{"one skipped", func(e *Evidence) { e.named("trace", "view").Skipped = 1 }, Policy{}, Fail, CodeSkipped, "trace"},
+		{"one misrouted", func(e *Evidence) { e.named("heap", "click").Misrouted = 1 }, Policy{}, Fail, CodeMisrouted, "heap"},
+		{"one misrouted by live", func(e *Evidence) { e.named("heap", "click").MisroutedLive = 1 }, Policy{}, Fail, CodeMisrouted, "heap"},
+		{"one changed, folded away", func(e *Evidence) { e.Folded = []Folded{{Stage: "ga4", Names: 1, Faults: Faults{Changed: 1}}} }, Policy{}, Fail, CodeChanged, "ga4"},
+		{"raw first", func(e *Evidence) { e.named("ga4", "view").Missing, e.named("raw", "click").Missing = 9, 1 }, Policy{}, Fail, CodeMissing, "raw"},
+		{"a stage that decides nothing differs", func(e *Evidence) { e.named("heap", "click").Misrouted = 1 }, Policy{Stages: []warehouse.Stage{"ga4"}}, Pass, "", ""},
+		{"raw cannot be left out", func(e *Evidence) { e.named("raw", "view").Changed = 1 }, Policy{Stages: []warehouse.Stage{"ga4"}}, Fail, CodeChanged, "raw"},
+		{"trace cannot be left out of a tracker", func(e *Evidence) { e.named("trace", "view").Changed = 1 }, Policy{Stages: []warehouse.Stage{"ga4"}}, Fail, CodeChanged, "trace"},
+		{"missing for an earlier stage that shows nothing", func(e *Evidence) {
+			e.named("ga4", "view").Candidate--
+			e.named("ga4", "view").Upstream = 1
+			e.stage("ga4").Candidate.Rows--
+			e.stage("ga4").Candidate.Builds[0].Rows--
+		}, Policy{}, Inconclusive, CodeUnsettled, ""},
+		{"trace has fewer outcomes than raw has rows", func(e *Evidence) {
+			for _, s := range []*StageSide{&e.stage("trace").Live, &e.stage("trace").Candidate} {
+				s.Rows--
+				s.Builds[0].Rows--
+			}
+			e.named("trace", "view").Live--
+			e.named("trace", "view").Candidate--
+		}, Policy{}, Inconclusive, CodeUnsettled, ""},
+		{"a tracker is behind", func(e *Evidence) { e.Candidate.Stored["ga4"] = event.Cursor{Frame: 102, Request: 9} }, Policy{}, Inconclusive, CodeOpen, "ga4"},
+		{"a tracker is missing", func(e *Evidence) { e.stage("ga4").Candidate.Found = false }, Policy{}, Inconclusive, CodeStage, "ga4"},
+		{"a tracker named by the policy is nowhere", func(*Evidence) {}, Policy{Stages: []warehouse.Stage{"segment"}}, Inconclusive, CodeStage, "segment"},
+		{"the stages are cut off", func(e *Evidence) { e.Stages = nil }, Policy{}, Inconclusive, CodeUnsettled, ""},
+		{"two builds at a tracker", func(e *Evidence) {
+			s := &e.stage("ga4").Candidate
+			s.Builds = append(s.Builds, BuildSeen{ID: "cccc", First: 90, Last: 102})
+		}, Policy{}, Inconclusive, CodeMixed, ""},
+		{"nothing that live sent was built", func(e *Evidence) { e.stage("ga4").Candidate.Sent, e.stage("ga4").Candidate.Unseen = 0, 3000 }, Policy{}, Inconclusive, CodeUnseen, "ga4"},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			ev := agreedStages()
+			s.change(&ev)
+			v := Judge(ev, s.policy)
+			if v.Outcome != s.want {
+				t.Fatalf("%s, want %s: %+v", v.Outcome, s.want, v.Reasons)
+			}
+			if s.want == Pass {
+				if !strings.Contains(v.Summary, "at raw, trace") {
+					t.Errorf("the summary does not say which stages: %q", v.Summary)
+				}
+				return
+			}
+			if v.Reasons[0].Code != s.code || v.Reasons[0].Stage != s.stage {
+				t.Errorf("%+v, want %s at %q", v.Reasons, s.code, s.stage)
+			}
+		})
+	}
+}
+
 func TestJudge(t *testing.T) {
 	type scenario struct {
 		name   string
@@ -59,7 +164,9 @@ func TestJudge(t *testing.T) {
 		{"loss and doubling that cancel", func(e *Evidence) { e.Events[0].Missing, e.Events[0].DuplicatesCandidate = 60, 60 }, Policy{}, Fail, CodeMissing, "60 events"},
 		{"a name never stored by the candidate", func(e *Evidence) { e.Events[1].Candidate = 0; e.Events[1].Missing = 90 }, Policy{}, Fail, CodeMissing, `90 events "click"`},
 		{"live dead-lettered what the candidate took", func(e *Evidence) { e.Events[0].DeadLive = 1 }, Policy{}, Fail, CodeDeadLive, "at live"},
-		{"a fault among the folded names", func(e *Evidence) { e.Folded = &Folded{Names: 3, Live: 9, Candidate: 8, Faults: Faults{Missing: 1}} }, Policy{}, Fail, CodeMissing, "further names"},
+		{"a fault among the folded names", func(e *Evidence) {
+			e.Folded = []Folded{{Stage: warehouse.Raw, Names: 3, Live: 9, Candidate: 8, Faults: Faults{Missing: 1}}}
+		}, Policy{}, Fail, CodeMissing, "further names"},
 		{"both sides lost a request", func(e *Evidence) { e.Ledger.Requests++ }, Policy{}, Fail, CodeLost, "not the candidate's alone"},
 		{"both sides lost an item", func(e *Evidence) { e.Lost.Events = 2 }, Policy{}, Fail, CodeLost, "2 items"},
 		{"a request that was never accepted", func(e *Evidence) { e.Ledger.Requests-- }, Policy{}, Fail, CodeForeign, "never accepted"},
@@ -111,7 +218,7 @@ func TestJudge(t *testing.T) {
 		{"holes on both sides that cannot be told apart", func(e *Evidence) { e.Either.BothKnown = false }, Policy{}, Inconclusive, CodeHoles, ""},
 		{"ids that are no UUIDs", func(e *Evidence) { e.Either.BadIDs = 1 }, Policy{}, Inconclusive, CodeLedger, "no UUID"},
 		{"something moved", func(e *Evidence) { e.Unsettled = []string{"somebody decided"}; e.Events[0].Missing = 7 }, Policy{}, Inconclusive, CodeUnsettled, "somebody decided"},
-		{"a newer schema", func(e *Evidence) { e.Schema++ }, Policy{}, Inconclusive, CodeSchema, "schema 2"},
+		{"a newer schema", func(e *Evidence) { e.Schema++ }, Policy{}, Inconclusive, CodeSchema, "schema 3"},
 		{"no schema: the zero evidence", func(e *Evidence) { *e = Evidence{} }, Policy{}, Inconclusive, CodeSchema, ""},
 		{"both sides are the same stack", func(e *Evidence) { e.Candidate.Stack = event.Green }, Policy{}, Inconclusive, CodeUnsettled, ""},
 		{"no journal", func(e *Evidence) { e.Journal = "" }, Policy{}, Inconclusive, CodeUnsettled, ""},
@@ -167,9 +274,22 @@ func TestNothingPassesByAccident(t *testing.T) {
 		"live.holes.dead", "live.holes.expired", "live.holes.sampled", "candidate.holes.dead", "candidate.holes.expired", "candidate.holes.sampled",
 		"live.build.id", "live.build.version", "candidate.build.version", "candidate.build.id=", "live.builds.0.id+",
 		"live.builds.0.first", "live.builds.0.last", "candidate.builds.0.first", "candidate.builds.0.last",
-		"events.0.event", "events.1.event", "events.2.event", "events.0.stage", "events.1.stage", "events.2.stage",
+		"events.0.event", "events.1.event", "events.2.event",
+		// Told of a stage for people.
+		"stages.1.live.sent", "stages.2.live.sent", "stages.1.candidate.sent", "stages.2.candidate.sent",
 	}
-	data, err := json.Marshal(agreed())
+	for i := range 10 {
+		harmless = append(harmless, fmt.Sprintf("events.%d.event", i))
+	}
+	for _, side := range []string{"live", "candidate"} {
+		for _, stage := range []string{"trace", "ga4", "heap"} {
+			harmless = append(harmless, side+".stored."+stage+".request", side+".stored."+stage+".frame+")
+		}
+		for i := range 3 {
+			harmless = append(harmless, fmt.Sprintf("stages.%d.%s.builds.0.first", i, side), fmt.Sprintf("stages.%d.%s.builds.0.last", i, side))
+		}
+	}
+	data, err := json.Marshal(agreedStages())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +374,7 @@ func TestReasonsAreBounded(t *testing.T) {
 	ev := agreed()
 	ev.Events = nil
 	for i := range 1000 {
-		ev.Events = append(ev.Events, Event{Name: fmt.Sprint("event ", i), Live: 2, Candidate: 1, Faults: Faults{Missing: 1}})
+		ev.Events = append(ev.Events, Event{Name: fmt.Sprint("event ", i), Stage: warehouse.Raw, Live: 2, Candidate: 1, Faults: Faults{Missing: 1}})
 	}
 	v := Judge(ev, Policy{})
 	var total uint64

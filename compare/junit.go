@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -75,18 +76,32 @@ func (r Report) writeJUnit(w io.Writer) error {
 		verdict.Skipped = &junitMessage{Message: v.Summary, Body: strings.Join(all, "\n")}
 	}
 	add(verdict)
+	lines, _ := r.stageLines()
+	for _, l := range lines[1:] {
+		c := junitCase{Name: "stage", Class: "sparrow.compare." + Visible(string(l.Stage))}
+		switch {
+		case l.Decides && l.Differ():
+			c.Failure = &junitMessage{Message: l.differs()}
+		case !l.Closed || !l.Decides:
+			c.Skipped = &junitMessage{Message: l.State}
+		}
+		add(c)
+	}
 	for _, e := range r.Evidence.Events {
-		c := junitCase{Name: shownName(e.Name), Class: "sparrow.compare." + string(e.Stage)}
+		c := junitCase{Name: shownName(e.Name), Class: "sparrow.compare." + Visible(string(e.Stage))}
 		var why []string
 		for _, x := range v.Reasons {
-			if x.Event != nil && *x.Event == e.Name {
+			if x.Event != nil && *x.Event == e.Name && x.Stage == e.Stage {
 				why = append(why, x.Text)
 			}
 		}
 		for _, x := range e.Examples {
 			why = append(why, fmt.Sprintf("%s %s at %s%s", x.Kind, Visible(x.EventID), x.Position, r.remark(x)))
 		}
+		undecided := !slices.ContainsFunc(lines, func(l stageLine) bool { return l.Stage == e.Stage && l.Decides })
 		switch {
+		case undecided:
+			c.Skipped = &junitMessage{Message: or(e.differs(), "no difference") + "; the stage decides nothing", Body: strings.Join(why, "\n")}
 		case e.Differ():
 			c.Failure = &junitMessage{Message: e.differs(), Body: strings.Join(why, "\n")}
 		case v.Outcome != Pass && v.Outcome != Fail:
@@ -96,8 +111,8 @@ func (r Report) writeJUnit(w io.Writer) error {
 		}
 		add(c)
 	}
-	if f := r.Evidence.Folded; f != nil {
-		c := junitCase{Name: fmt.Sprintf("%d more names", f.Names), Class: "sparrow.compare." + string(stages[0])}
+	for _, f := range r.Evidence.Folded {
+		c := junitCase{Name: fmt.Sprintf("%d more names", f.Names), Class: "sparrow.compare." + Visible(string(f.Stage))}
 		if f.Faults.Differ() {
 			c.Failure = &junitMessage{Message: Event{Faults: f.Faults}.differs()}
 		}

@@ -38,31 +38,38 @@ func (r Report) writeMarkdown(w io.Writer) error {
 
 	t := r.tabulate(len(r.Evidence.Events), textEqual)
 	var body strings.Builder
+	if t.staged {
+		body.WriteString(r.markdownStages())
+	}
+	stage := func(e Event) string {
+		if !t.staged {
+			return ""
+		}
+		return fmt.Sprintf(" %s |", mdCode(shownName(string(e.Stage))))
+	}
 	if len(t.rows)+t.left > 0 {
 		body.WriteString("| event |")
+		if t.staged {
+			body.WriteString(" stage |")
+		}
 		for _, c := range t.columns {
 			fmt.Fprintf(&body, " %s |", c.title)
 		}
-		body.WriteString("\n|:--|" + strings.Repeat("--:|", len(t.columns)) + "\n")
-	}
-	line := func(name string, e Event) string {
-		var b strings.Builder
-		fmt.Fprintf(&b, "| %s |", name)
-		for _, c := range t.columns {
-			n := grouped(c.of(e))
-			if c.fault && n != "0" {
-				n = "**" + n + "**"
-			}
-			fmt.Fprintf(&b, " %s |", n)
+		body.WriteString("\n|:--|")
+		if t.staged {
+			body.WriteString(":--|")
 		}
-		return b.String() + "\n"
+		body.WriteString(strings.Repeat("--:|", len(t.columns)) + "\n")
+	}
+	line := func(name, stage string, e Event) string {
+		return "| " + name + " |" + stage + mdNumbers(t.columns, e) + "\n"
 	}
 	const reserve = 4 << 10 // for the lines that sum up
 	tailText := clip(tail.String(), maxMarkdown/2)
 	room := maxMarkdown - head.Len() - len(tailText) - reserve
 	left := 0
 	for _, e := range t.rows {
-		row := line(mdCode(shownName(e.Name)), e)
+		row := line(mdCode(shownName(e.Name)), stage(e), e)
 		if body.Len()+len(row) > room {
 			left++
 			t.rest.Live += e.Live
@@ -77,13 +84,44 @@ func (r Report) writeMarkdown(w io.Writer) error {
 	}
 	t.left += left
 	if t.left > 0 {
-		body.WriteString(line("("+t.more()+")", t.rest))
+		none := ""
+		if t.staged {
+			none = " |"
+		}
+		body.WriteString(line("("+t.more()+")", none, t.rest))
 	}
-	if len(t.rows)+t.left > 1 {
-		body.WriteString(line("**total**", t.total))
+	if len(t.rows)+t.left > 1 && !t.staged {
+		body.WriteString(line("**total**", "", t.total))
 	}
 	_, err := io.WriteString(w, head.String()+body.String()+tailText)
 	return err
+}
+
+func mdNumbers(columns []column, e Event) string {
+	var b strings.Builder
+	for _, c := range columns {
+		n := grouped(c.of(e))
+		if c.fault && n != "0" {
+			n = "**" + n + "**"
+		}
+		fmt.Fprintf(&b, " %s |", n)
+	}
+	return b.String()
+}
+
+// markdownStages is the table of stages.
+func (r Report) markdownStages() string {
+	lines, columns := r.stageLines()
+	var b strings.Builder
+	b.WriteString("| stage |")
+	for _, c := range columns {
+		fmt.Fprintf(&b, " %s |", c.title)
+	}
+	b.WriteString(" retries | state |\n|:--|" + strings.Repeat("--:|", len(columns)+1) + ":--|\n")
+	for _, l := range lines {
+		fmt.Fprintf(&b, "| %s |%s %s | %s |\n", mdCode(shownName(string(l.Stage))), mdNumbers(columns, l.Event), grouped(l.Retries), mdText(l.State))
+	}
+	return b.String() + "\n"
 }
 
 // clip cuts a list of lines to n bytes and says how many lines are left out.

@@ -104,6 +104,10 @@ func (x Example) describes() string {
 		return fmt.Sprintf("%d rows on %s", x.Copies, x.Side)
 	case LostByBoth:
 		return "in neither dataset"
+	case Skipped:
+		return "stored raw, without an outcome on either side"
+	case Misrouted:
+		return fmt.Sprintf("sent by %s with the credential of %s", x.Side, or(Visible(x.Sink), "nobody known"))
 	case Undelivered:
 		return "never handed to " + string(x.Side)
 	case Pending:

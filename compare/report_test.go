@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -41,6 +43,105 @@ func messy(t testing.TB) Report {
 	ev := w.collect(w.store(), Options{})
 	ev.At = began
 	return NewReport(ev, Policy{})
+}
+
+// staged is a report with something at every stage: changed fields, a wrong sink, a loss that later stages follow, retries,
+// a tracker that is late, and one that decides nothing.
+func staged(t testing.TB) Report {
+	t.Helper()
+	w := newWorld(t)
+	w.many(400, "view", "購入ボタン", "a|b`c`", "click")
+	w.pass("amplitude", "ga4", "heap", "webhook_\x1b[31mred")
+	w.touch(event.Blue, "ga4", func(i int, o *warehouse.Outcome) {
+		o.Attempts = uint32(1 + i%2)
+		if i%40 == 1 {
+			rewrite(o, fmt.Sprintf(`{"name":%q,"to":"ga4"}`, o.Event))
+		}
+	})
+	w.touch(event.Blue, "amplitude", func(i int, o *warehouse.Outcome) {
+		switch {
+		case i == 7:
+			o.Sink = "production"
+		case i == 9:
+			o.Reason = sentAgain
+		}
+	})
+	at := w.outs[stageAt{event.Blue, warehouse.Trace}][25].Position
+	for _, stage := range []warehouse.Stage{"trace", "amplitude", "ga4", "heap"} {
+		w.lose(event.Blue, stage, func(_ int, o warehouse.Outcome) bool { return o.Position == at })
+	}
+	w.through[stageAt{event.Blue, "heap"}] = event.Cursor{Frame: 30}
+	delete(w.outs, stageAt{event.Green, "webhook_\x1b[31mred"})
+	ev := w.collect(w.store(), Options{})
+	ev.At = began
+	return NewReport(ev, Policy{})
+}
+
+// TestStagedReports shows stages in every rendering, lined up where there are columns.
+func TestStagedReports(t *testing.T) {
+	r := staged(t)
+	got := render(t, r, FormatText)
+	golden(t, "report-stages.txt", got)
+	// Within a table every line is as wide as its header, but for the states at the end of it, which are texts.
+	width, tables := 0, 0
+	for _, l := range strings.Split(got, "\n") {
+		switch {
+		case strings.Contains(l, "duplicated") && strings.Contains(l, "staging"):
+			width = text.StringWidth(strings.TrimSuffix(l, "state"))
+			tables++
+		case l == "":
+			width = 0
+		case width > 0 && regexp.MustCompile(`^ .* (raw|trace|ga4|amplitude) +[0-9,]+ .*[0-9]$`).MatchString(l) && text.StringWidth(l) != width:
+			t.Errorf("%q is %d columns wide, its header %d", l, text.StringWidth(l), width)
+		}
+	}
+	if tables != 2 {
+		t.Errorf("%d tables, want stages and events", tables)
+	}
+	golden(t, "report-stages.md", render(t, r, FormatMarkdown))
+
+	var back junitSuites
+	if err := xml.Unmarshal([]byte(render(t, r, FormatJUnit)), &back); err != nil {
+		t.Fatal(err)
+	}
+	classes := map[string]int{}
+	for _, c := range back.Suites[0].Cases {
+		classes[c.Class]++
+		if c.Class == "sparrow.compare.ga4" && c.Name == "stage" && (c.Failure == nil || !strings.Contains(c.Failure.Message, "changed")) {
+			t.Errorf("ga4: %+v", c)
+		}
+		if c.Class == "sparrow.compare.heap" && strings.HasPrefix(c.Name, "stage") && (c.Skipped == nil || !strings.Contains(c.Skipped.Message, "behind")) {
+			t.Errorf("heap: %+v", c)
+		}
+		if strings.Contains(c.Class, "webhook") && c.Failure != nil {
+			t.Errorf("a stage that decides nothing fails: %+v", c)
+		}
+		if strings.ContainsAny(c.Class, "\x1b") {
+			t.Errorf("class %q", c.Class)
+		}
+	}
+	if len(classes) != 7 {
+		t.Errorf("classes %v, want the verdict and one for each of raw, trace and four trackers", classes)
+	}
+	for _, f := range []Format{FormatHTML, FormatText, FormatMarkdown} {
+		got := render(t, r, f)
+		if strings.Contains(got, "\x1b") {
+			t.Errorf("%s: a stage's name reaches the terminal", f)
+		}
+		for _, want := range []string{"amplitude", "sent.properties", "decides nothing", "behind"} {
+			if f == FormatMarkdown && want == "sent.properties" {
+				want = "sent.properties (live only)"
+			}
+			if !strings.Contains(got, want) {
+				t.Errorf("%s lacks %q", f, want)
+			}
+		}
+	}
+	if dir := os.Getenv("SPARROW_REPORT_DIR"); dir != "" { // to look at
+		if err := os.WriteFile(filepath.Join(dir, "report.html"), []byte(render(t, r, FormatHTML)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func render(t *testing.T, r Report, f Format) string {
@@ -129,11 +230,12 @@ func TestDecodeEvidence(t *testing.T) {
 		data string
 		err  string
 	}{
-		"unknown field": {`{"schema":1,"verdict":"PASS"}`, "unknown field"},
-		"two documents": {`{"schema":1}{"schema":1}`, "invalid character"},
-		"not JSON":      {`PASS`, "invalid character"},
-		"wrong type":    {`{"schema":1,"ledger":{"requests":-1}}`, "cannot unmarshal"},
-		"newer":         {`{"schema":2,"anything":true}`, ""},
+		"unknown field":         {`{"schema":2,"verdict":"PASS"}`, "unknown field"},
+		"two documents":         {`{"schema":2}{"schema":2}`, "invalid character"},
+		"not JSON":              {`PASS`, "invalid character"},
+		"wrong type":            {`{"schema":2,"ledger":{"requests":-1}}`, "cannot unmarshal"},
+		"of the release before": {`{"schema":1,"events":[]}`, ""},
+		"newer":                 {`{"schema":3,"anything":true}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ev, err := DecodeEvidence([]byte(c.data))
@@ -196,7 +298,7 @@ func TestMarkdownReport(t *testing.T) {
 	}
 	// A step summary of more than 1 MiB is lost as a whole.
 	for i := range 40_000 {
-		r.Evidence.Events = append(r.Evidence.Events, Event{Name: fmt.Sprintf("a rather long event name, number %d", i), Live: 2, Candidate: 1, Faults: Faults{Missing: 1}})
+		r.Evidence.Events = append(r.Evidence.Events, Event{Name: fmt.Sprintf("a rather long event name, number %d", i), Stage: warehouse.Raw, Live: 2, Candidate: 1, Faults: Faults{Missing: 1}})
 	}
 	r.Verdict = Judge(*r.Evidence, Policy{})
 	got = render(t, r, FormatMarkdown)

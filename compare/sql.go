@@ -129,6 +129,9 @@ type edge struct {
 	stack  event.Stack
 	cursor event.Cursor // everything below is final
 	holes  []Hole       // disjoint
+
+	// Of a stage beyond raw: whether any outcome of it in the part was corrected, and any of trace.
+	corrected, traceCorrected bool
 }
 
 // samples reports whether a hole of the side means only a sample of its range.
@@ -152,6 +155,8 @@ const (
 	causeExpired = 2
 	causeSampled = 3
 	causePending = 4
+	// causeUpstream: an earlier stage of the side did not let it through, and the other side's did.
+	causeUpstream = 5
 )
 
 func causeCode(reason string) uint64 {
@@ -288,11 +293,7 @@ const (
 // details returns a side's rows at given positions, with a digest per column, and data itself where it is JSON text of
 // at most maxData bytes.
 func (d dialect) details(stack event.Stack, positions [][]uint64, maxData int) string {
-	// The range lets the engine skip most of the table; positions never are empty.
-	first, last := positions[0][0], positions[0][0]
-	for _, p := range positions {
-		first, last = min(first, p[0]), max(last, p[0])
-	}
+	first, last := frames(positions)
 	return `SELECT r.frame, r.request, r.item, r."eventId", ` + d.micros(`r."timestamp"`) + ` AS received, r.event,
   ` + d.digest(`r."eventId"`) + `, ` + d.digest(`r."timestamp"`) + `, ` + d.digest("r.event") + `, ` + d.digest("r.data") + `, ` +
 		d.digest(`r."dataBytes"`) + `, ` + d.digest(`r."itemsInRequest"`) + `, ` + d.digest("r.context") + `,
@@ -302,6 +303,15 @@ FROM ` + d.table(stack) + ` AS r
 JOIN ` + d.values("w", []string{"frame", "request", "item"}, positions) + ` ON r.frame = w.frame AND r.request = w.request AND r.item = w.item
 WHERE r.run = 0 AND r.frame BETWEEN ` + fmt.Sprintf("%d AND %d", first, last) + `
 ORDER BY r.frame, r.request, r.item`
+}
+
+// frames is the range of frames that positions lie in: it lets the engine skip most of the table. Positions never are empty.
+func frames(positions [][]uint64) (first, last uint64) {
+	first, last = positions[0][0], positions[0][0]
+	for _, p := range positions {
+		first, last = min(first, p[0]), max(last, p[0])
+	}
+	return first, last
 }
 
 // unexercised returns the event names seen outside the window since an instant, by rows.

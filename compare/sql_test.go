@@ -10,6 +10,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -44,17 +45,30 @@ func TestStatements(t *testing.T) {
 		{From: event.Cursor{Frame: 12, Request: 1}, To: event.Cursor{Frame: 12, Request: 2}, Reason: "dead"},
 		{From: event.Cursor{Frame: 20}, To: event.Cursor{Frame: 40}, Reason: "expired"},
 	}}
+	all := []warehouse.Stage{"trace", "ga4", "o'hara"}
+	corrected := edge{stack: event.Blue, cursor: candidate.cursor, holes: candidate.holes, corrected: true, traceCorrected: true}
 	for name, sql := range map[string]string{
-		"profile":      duckSQL.profile(event.Green, whole),
-		"places":       duckSQL.places(event.Green, whole),
-		"names":        duckSQL.names(event.Blue, whole),
-		"builds":       duckSQL.builds(event.Blue, whole),
-		"firsts":       duckSQL.firsts(event.Green, whole),
-		"requests":     duckSQL.requests(event.Green, event.Blue, some),
-		"faults":       duckSQL.faults(live, edge{stack: event.Blue, cursor: live.cursor}, some, false, 5),
-		"faults-holes": duckSQL.faults(live, candidate, whole, true, 5),
-		"details":      duckSQL.details(event.Blue, [][]uint64{{12, 1, 0}, {13, 0, 2}}, maxDiffed),
-		"unexercised":  duckSQL.unexercised(event.Green, event.Blue, Window{First: 3, Last: 33335}, began),
+		"cursors":                    duckSQL.cursors(),
+		"outcome-profile":            duckSQL.outcomeProfile(event.Green, all, whole),
+		"outcome-names":              duckSQL.outcomeNames(event.Green, false, liveSink, all, whole),
+		"outcome-names-as-corrected": duckSQL.outcomeNames(event.Blue, true, candidateSink, all, some),
+		"late":                       duckSQL.late(event.Blue, all, whole),
+		"strays":                     duckSQL.strays(event.Blue, false, candidateSink, all, whole, 5),
+		"repeated":                   duckSQL.repeated(event.Green, "ga4", some),
+		"unanswered":                 duckSQL.unanswered(event.Green, whole),
+		"outcome-faults-trace":       duckSQL.outcomeFaults(live, candidate, "trace", some, 5),
+		"outcome-faults":             duckSQL.outcomeFaults(live, corrected, "ga4", whole, 5),
+		"outcome-details":            duckSQL.outcomeDetails(event.Blue, "o'hara", [][]uint64{{12, 1, 0}, {13, 0, 2}}, maxDiffed),
+		"profile":                    duckSQL.profile(event.Green, whole),
+		"places":                     duckSQL.places(event.Green, whole),
+		"names":                      duckSQL.names(event.Blue, whole),
+		"builds":                     duckSQL.builds(event.Blue, whole),
+		"firsts":                     duckSQL.firsts(event.Green, whole),
+		"requests":                   duckSQL.requests(event.Green, event.Blue, some),
+		"faults":                     duckSQL.faults(live, edge{stack: event.Blue, cursor: live.cursor}, some, false, 5),
+		"faults-holes":               duckSQL.faults(live, candidate, whole, true, 5),
+		"details":                    duckSQL.details(event.Blue, [][]uint64{{12, 1, 0}, {13, 0, 2}}, maxDiffed),
+		"unexercised":                duckSQL.unexercised(event.Green, event.Blue, Window{First: 3, Last: 33335}, began),
 	} {
 		t.Run(name, func(t *testing.T) { golden(t, filepath.Join("duckdb", name+".sql"), sql+"\n") })
 	}

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // MaxName bounds an event name in the evidence, in bytes: clients choose names.
@@ -28,8 +29,9 @@ func shorten(name string) string {
 	return strings.ToValidUTF8(cut, "") + "…#" + hex.EncodeToString(sum[:8])
 }
 
-// tally collects the evidence per event name.
+// tally collects the evidence of one stage per event name.
 type tally struct {
+	stage           warehouse.Stage
 	byName          map[string]*Event
 	lost            uint64
 	lostExamples    []Example
@@ -37,8 +39,8 @@ type tally struct {
 	extraRequests   uint64 // requests that only the candidate holds, unexplained
 }
 
-func newTally(live, candidate map[string]uint64) *tally {
-	t := &tally{byName: map[string]*Event{}}
+func newTally(stage warehouse.Stage, live, candidate map[string]uint64) *tally {
+	t := &tally{stage: stage, byName: map[string]*Event{}}
 	for name, n := range live {
 		t.of(name).Live += n
 	}
@@ -51,7 +53,7 @@ func newTally(live, candidate map[string]uint64) *tally {
 func (t *tally) of(name string) *Event {
 	e := t.byName[name]
 	if e == nil {
-		e = &Event{Name: name, Stage: stages[0]}
+		e = &Event{Name: name, Stage: t.stage}
 		t.byName[name] = e
 	}
 	return e
@@ -69,8 +71,13 @@ type fault struct {
 
 // faults joins one part and adds what differs to the tally.
 func (c *collector) faults(ctx context.Context, t *tally, live, candidate edge, p part, lists bool) error {
+	return c.tell(ctx, t, live, candidate, c.sql.faults(live, candidate, p, lists, c.o.Examples))
+}
+
+// tell reads an answer of faults into the tally.
+func (c *collector) tell(ctx context.Context, t *tally, live, candidate edge, sql string) error {
 	var last fault
-	return c.query(ctx, c.sql.faults(live, candidate, p, lists, c.o.Examples), func(r *row) {
+	return c.query(ctx, sql, func(r *row) {
 		f := fault{kind: r.count(0), cause: r.count(1), name: shorten(r.text(2)), amount: r.count(6), total: r.count(7), firsts: r.count(8),
 			at: event.Position{Frame: r.count(3), Request: uint32(r.count(4)), Item: uint32(r.count(5))}, live: live.stack, candidate: candidate.stack}
 		if f.kind != last.kind || f.cause != last.cause || f.name != last.name {
@@ -83,12 +90,22 @@ func (c *collector) faults(ctx context.Context, t *tally, live, candidate edge, 
 
 // count adds a line's totals.
 func (t *tally) count(f fault) {
-	if f.kind == faultLost {
+	if f.kind == faultLost && t.stage == warehouse.Raw {
 		t.lost += f.total
 		return
 	}
 	e := t.of(f.name)
 	switch {
+	case f.kind == faultLost:
+		e.Skipped += f.total
+	case f.cause == causeUpstream && f.kind == faultMissing:
+		e.Upstream += f.total
+	case f.cause == causeUpstream:
+		e.UpstreamLive += f.total
+	case f.cause == causeDead && t.stage != warehouse.Raw && f.kind == faultMissing:
+		e.Undelivered += f.total // it is told once, at raw, that the stack failed on it
+	case f.cause == causeDead && t.stage != warehouse.Raw:
+		e.UndeliveredLive += f.total
 	case f.kind == faultMissing && f.cause == causeAbsent:
 		e.Missing += f.total
 		t.missingRequests += f.firsts
@@ -128,8 +145,12 @@ func (t *tally) exemplify(f fault, limit int) {
 		lacking = f.live
 	}
 	switch {
+	case f.kind == faultLost && t.stage != warehouse.Raw:
+		x.Kind = Skipped
 	case f.kind == faultLost:
 		x.Kind = LostByBoth
+	case f.cause != causeAbsent && t.stage != warehouse.Raw:
+		return // an example of the earlier stage shows it, or there is nothing to see yet
 	case f.kind == faultRenamedFrom, f.kind == faultRenamedTo:
 		return // an example of the kind changed shows it
 	case f.kind == faultChanged:
@@ -150,9 +171,14 @@ func (t *tally) exemplify(f fault, limit int) {
 		x.Kind = Extra
 	}
 	list := &t.lostExamples
-	if f.kind != faultLost {
+	if x.Kind != LostByBoth {
 		list = &t.of(f.name).Examples
 	}
+	keep(list, x, limit)
+}
+
+// keep adds an example, unless there are limit of its kind.
+func keep(list *[]Example, x Example, limit int) {
 	have := 0
 	for _, y := range *list {
 		if y.Kind == x.Kind && y.Side == x.Side {
@@ -182,7 +208,7 @@ func (t *tally) listed(limit int) ([]Event, *Folded) {
 	if len(events) <= limit {
 		return events, nil
 	}
-	f := &Folded{Names: len(events) - limit, Least: ^uint64(0)}
+	f := &Folded{Stage: t.stage, Names: len(events) - limit, Least: ^uint64(0)}
 	for _, e := range events[limit:] {
 		f.Live += e.Live
 		f.Candidate += e.Candidate

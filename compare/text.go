@@ -3,10 +3,12 @@ package compare
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
-	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // What the text report shows before it sums up.
@@ -44,6 +46,9 @@ func (r Report) writeText(w io.Writer, color bool) error {
 	headline := p.outcome(r.Verdict.Outcome) + "  " + r.Verdict.Summary + "\n"
 	b.WriteString(headline + "\n")
 	b.WriteString(r.about())
+	if len(r.Evidence.Stages) > 0 {
+		b.WriteString("\n" + r.stageTable(p))
+	}
 	b.WriteString("\n" + r.table(p))
 	r.textExamples(&b)
 	section := func(title string, lines []string) {
@@ -61,8 +66,8 @@ func (r Report) writeText(w io.Writer, color bool) error {
 	}
 	section("why", reasons)
 	if r.Verdict.Outcome == Fail && len(r.Verdict.Reasons) > 0 {
-		if ids := r.firstIDs(1); len(ids) > 0 {
-			section("look at one", []string{fmt.Sprintf(`sparrow query "SELECT * FROM live.raw WHERE eventId = '%s' UNION ALL SELECT * FROM staging.raw WHERE eventId = '%s'"`, ids[0], ids[0])})
+		if look := r.lookAtOne(); look != "" {
+			section("look at one", []string{look})
 		}
 	}
 	section("what is missing", r.Verdict.Missing)
@@ -73,6 +78,27 @@ func (r Report) writeText(w io.Writer, color bool) error {
 	b.WriteString("\n" + headline)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// lookAtOne is a command that shows both sides of an event that the first reason is about.
+func (r Report) lookAtOne() string {
+	first := r.Verdict.Reasons[0]
+	if first.Stage != "" && first.Stage != warehouse.Raw && first.Event != nil {
+		for _, e := range r.Evidence.Events {
+			for _, x := range e.Examples {
+				if e.Stage != first.Stage || e.Name != *first.Event || !slices.Contains(first.IDs, x.EventID) {
+					continue
+				}
+				where := fmt.Sprintf("frame = %d AND request = %d AND item = %d", x.Frame, x.Request, x.Item)
+				return fmt.Sprintf(`sparrow query "SELECT * FROM live.outcomes WHERE %s UNION ALL SELECT * FROM staging.outcomes WHERE %s"`, where, where)
+			}
+		}
+	}
+	ids := r.firstIDs(1)
+	if len(ids) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(`sparrow query "SELECT * FROM live.raw WHERE eventId = '%s' UNION ALL SELECT * FROM staging.raw WHERE eventId = '%s'"`, ids[0], ids[0])
 }
 
 // firstIDs returns up to n eventIds of the reasons, in their order, that are plain enough for a command line.
@@ -133,9 +159,12 @@ var tableColumns = []column{
 	{"extra", func(e Event) uint64 { return e.Extra }, true, true},
 	{"changed", func(e Event) uint64 { return e.Changed }, true, true},
 	{"duplicated", func(e Event) uint64 { return e.DuplicatesLive + e.DuplicatesCandidate }, true, true},
+	{"skipped", func(e Event) uint64 { return e.Skipped }, false, true},
+	{"misrouted", func(e Event) uint64 { return e.Misrouted + e.MisroutedLive }, false, true},
 	{"renamed to", func(e Event) uint64 { return e.RenamedTo }, false, true},
 	{"dead", func(e Event) uint64 { return e.Dead + e.DeadLive }, false, true},
 	{"undelivered", func(e Event) uint64 { return e.Undelivered + e.UndeliveredLive }, false, false},
+	{"upstream", func(e Event) uint64 { return e.Upstream + e.UpstreamLive }, false, false},
 	{"pending", func(e Event) uint64 { return e.Pending + e.PendingLive }, false, false},
 }
 
@@ -147,9 +176,10 @@ type tabled struct {
 	left    int     // how many those are
 	differ  int     // how many of those differ
 	total   Event
+	staged  bool // rows are of several stages, so that a total says nothing
 }
 
-// tabulate shows at most differing names that differ and equal names that do not.
+// tabulate shows at most differing names that differ, of any stage, and after them equal names that do not, of raw.
 func (r Report) tabulate(differing, equal int) tabled {
 	var t tabled
 	add := func(to *Event, e Event) {
@@ -157,15 +187,18 @@ func (r Report) tabulate(differing, equal int) tabled {
 		to.Candidate += e.Candidate
 		to.Faults.add(e.Faults)
 	}
+	t.staged = len(r.Evidence.Stages) > 0
+	var same []Event
 	for _, e := range r.Evidence.Events {
 		add(&t.total, e)
-		room := &equal
-		if e.Differ() {
-			room = &differing
-		}
-		if *room > 0 {
-			*room--
+		switch {
+		case e.Differ() && differing > 0:
+			differing--
 			t.rows = append(t.rows, e)
+			continue
+		case !e.Differ() && e.Stage == warehouse.Raw && equal > 0:
+			equal--
+			same = append(same, e)
 			continue
 		}
 		add(&t.rest, e)
@@ -174,7 +207,8 @@ func (r Report) tabulate(differing, equal int) tabled {
 			t.differ++
 		}
 	}
-	if f := r.Evidence.Folded; f != nil {
+	t.rows = append(t.rows, same...)
+	for _, f := range r.Evidence.Folded {
 		e := Event{Live: f.Live, Candidate: f.Candidate, Faults: f.Faults}
 		add(&t.total, e)
 		add(&t.rest, e)
@@ -193,13 +227,17 @@ func (r Report) tabulate(differing, equal int) tabled {
 
 // more names what the table leaves out.
 func (t tabled) more() string {
+	what := "more name"
+	if t.staged {
+		what = "more line"
+	}
 	switch {
 	case t.differ == 0:
-		return count(uint64(t.left), "more name") + ", none differs"
+		return count(uint64(t.left), what) + ", none differs"
 	case t.differ == t.left:
-		return count(uint64(t.left), "more name")
+		return count(uint64(t.left), what)
 	}
-	return fmt.Sprintf("%s, %s of them differ", count(uint64(t.left), "more name"), grouped(uint64(t.differ)))
+	return fmt.Sprintf("%s, %s of them differ", count(uint64(t.left), what), grouped(uint64(t.differ)))
 }
 
 func (r Report) table(p painter) string {
@@ -207,45 +245,34 @@ func (r Report) table(p painter) string {
 		return "no events\n"
 	}
 	t := r.tabulate(textDiffering, textEqual)
-	out := table.NewWriter()
-	style := table.StyleLight
-	style.Format.Header, style.Format.Footer = text.FormatDefault, text.FormatDefault
-	style.Options.DrawBorder, style.Options.SeparateColumns = false, false
-	out.SetStyle(style)
-	out.SuppressTrailingSpaces()
-	header := table.Row{"event"}
-	configs := []table.ColumnConfig{{Number: 1, Align: text.AlignLeft}}
-	for i, c := range t.columns {
-		header = append(header, c.title)
-		configs = append(configs, table.ColumnConfig{Number: i + 2, Align: text.AlignRight, AlignHeader: text.AlignRight, AlignFooter: text.AlignRight})
+	out, labels := newTable("event"), 1
+	if t.staged {
+		out, labels = newTable("event", "stage"), 2
 	}
-	out.SetColumnConfigs(configs)
-	out.AppendHeader(header)
-	line := func(name string, e Event) table.Row {
-		row := table.Row{name}
+	for _, c := range t.columns {
+		out.number(c.title)
+	}
+	line := func(name string, e Event) []string {
+		row := []string{name, shownName(string(e.Stage))}[:labels]
 		for _, c := range t.columns {
-			n := c.of(e)
-			cell := grouped(n)
-			switch {
-			case c.fault && n > 0:
-				cell = p.paint("31", cell)
-			case c.fault:
-				cell = p.paint("2", cell)
-			}
-			row = append(row, cell)
+			row = append(row, p.cell(c, e))
 		}
 		return row
 	}
 	for _, e := range t.rows {
-		out.AppendRow(line(tableName(e.Name), e))
+		out.line(line(tableName(e.Name), e))
 	}
 	if t.left > 0 {
-		out.AppendRow(line("("+t.more()+")", t.rest))
+		rest := line("("+t.more()+")", t.rest)
+		if t.staged {
+			rest[1] = ""
+		}
+		out.line(rest)
 	}
-	if len(t.rows)+t.left > 1 {
-		out.AppendFooter(line("total", t.total))
+	if len(t.rows)+t.left > 1 && !t.staged {
+		out.footer(line("total", t.total))
 	}
-	return out.Render() + "\n"
+	return out.render()
 }
 
 // tableName is an event name cut to the table's width; wide characters count twice.
@@ -272,7 +299,11 @@ func (r Report) textExamples(b *strings.Builder) {
 	}
 	show("in neither dataset", r.Evidence.Lost.Examples)
 	for _, e := range r.Evidence.Events {
-		show(tableName(e.Name), e.Examples)
+		name := tableName(e.Name)
+		if e.Stage != warehouse.Raw {
+			name += " at " + shownName(string(e.Stage))
+		}
+		show(name, e.Examples)
 	}
 }
 
@@ -283,7 +314,7 @@ func (r Report) remark(x Example) string {
 		parts = append(parts, "received "+instant(x.At))
 	}
 	switch x.Kind {
-	case Doubled, Dead, Undelivered, Pending:
+	case Doubled, Dead, Undelivered, Pending, Misrouted:
 		parts = append(parts, x.describes())
 	}
 	if x.RenamedTo != "" {

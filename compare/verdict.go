@@ -22,6 +22,9 @@ type Policy struct {
 	MinEvents  uint64   `json:"minEvents,omitempty"`  // events judged in the window; 0: 1
 	Required   []string `json:"required,omitempty"`   // event names that must have occurred
 	Confidence float64  `json:"confidence,omitempty"` // of the stated guarantee, in (0, 1); 0: 0.95
+	// Stages are those that a PASS takes beside raw: trace, and trackers by name. Others are reported and decide nothing.
+	// Empty: every stage that live has.
+	Stages []warehouse.Stage `json:"stages,omitempty"`
 }
 
 func (p Policy) withDefaults() Policy {
@@ -44,6 +47,8 @@ const (
 	CodeLost       Code = "lost"               // accepted and in neither dataset: the pipeline's loss
 	CodeForeign    Code = "foreign"            // in a dataset and never accepted
 	CodeIDs        Code = "ids"                // as many requests as accepted, but not the same ones
+	CodeSkipped    Code = "skipped"            // stored raw, and no stage trace says what became of it
+	CodeMisrouted  Code = "misrouted"          // sent to the other role's project at a vendor
 	CodeChanged    Code = "changed"            // both have it, with different content
 	CodeDuplicated Code = "duplicated"         // a side has it more than once
 	CodeExtra      Code = "extra"              // the candidate has it, live answered and has not
@@ -52,11 +57,13 @@ const (
 
 // Reasons for INCONCLUSIVE.
 const (
-	CodeSchema      Code = "schema"      // evidence of a form this build does not know
-	CodeUnsettled   Code = "unsettled"   // something moved while reading, or could not be understood
-	CodeEmpty       Code = "empty"       // no frame, or nothing in the frames
-	CodeUnreachable Code = "unreachable" // a side does not answer
-	CodeOpen        Code = "open"        // a side has not got to the window's end
+	CodeSchema      Code = "schema"        // evidence of a form this build does not know
+	CodeUnsettled   Code = "unsettled"     // something moved while reading, or could not be understood
+	CodeEmpty       Code = "empty"         // no frame, or nothing in the frames
+	CodeUnreachable Code = "unreachable"   // a side does not answer
+	CodeOpen        Code = "open"          // a side has not got to the window's end
+	CodeStage       Code = "stage-missing" // a stage that the policy needs is not there
+	CodeUnseen      Code = "unseen"        // nothing of what live sent was built or sent by the candidate
 	CodeMixed       Code = "mixed-builds"
 	CodeBuild       Code = "build"  // the rows are of another build than the one declared or running
 	CodeLedger      Code = "ledger" // the mirror cannot count the window

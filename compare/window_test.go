@@ -154,7 +154,7 @@ func TestManyNames(t *testing.T) {
 	w.drop(event.Blue, func(_ int, r warehouse.Row) bool { return r.Event == "name7" || r.Event == long+"y" })
 	e := w.store()
 	ev, v := w.verdict(e, Options{Events: 10})
-	if len(ev.Events) != 10 || ev.Folded == nil || ev.Folded.Names != 42 || ev.Folded.Live != 42 {
+	if len(ev.Events) != 10 || len(ev.Folded) != 1 || ev.Folded[0].Names != 42 || ev.Folded[0].Live != 42 {
 		t.Fatalf("%d events, folded %+v", len(ev.Events), ev.Folded)
 	}
 	if len(v.Reasons) != 2 || v.Outcome != Fail {
@@ -170,7 +170,7 @@ func TestManyNames(t *testing.T) {
 	for _, r := range v.Reasons {
 		total += r.Count
 	}
-	if total != 2 || ev.Folded.Missing != 1 {
+	if total != 2 || ev.Folded[0].Missing != 1 {
 		t.Errorf("%d counted with one name listed, folded %+v", total, ev.Folded)
 	}
 }

@@ -111,7 +111,9 @@ func such(examples []Example) string {
 		if id == "" {
 			id = x.Position.String()
 		}
-		if len(x.Paths) > 0 {
+		if x.Kind == Misrouted {
+			id += " (" + x.describes() + ")"
+		} else if len(x.Paths) > 0 {
 			id += " (" + strings.Join(x.Paths[:min(3, len(x.Paths))], ", ") + ")"
 		} else if len(x.Columns) > 0 {
 			id += " (" + strings.Join(x.Columns, ", ") + ")"

@@ -29,7 +29,10 @@ type world struct {
 	holes    map[event.Stack]StackLedger
 	rows     map[event.Stack][]warehouse.Row
 	cursor   map[event.Stack]event.Cursor // what is stored
-	next     uint64                       // frame
+	outs     map[stageAt][]warehouse.Outcome
+	through  map[stageAt]event.Cursor // how far a stage is; none: as far as raw
+	late     map[stageAt][]warehouse.Outcome
+	next     uint64 // frame
 	random   *rand.Rand
 
 	// hooks, for what goes wrong while Collect reads
@@ -57,6 +60,7 @@ var (
 func newWorld(t testing.TB) *world {
 	w := &world{t: t, dir: t.TempDir(), id: "11111111-2222-4333-8444-555555555555", next: 1,
 		holes: map[event.Stack]StackLedger{}, rows: map[event.Stack][]warehouse.Row{}, cursor: map[event.Stack]event.Cursor{},
+		outs: map[stageAt][]warehouse.Outcome{}, through: map[stageAt]event.Cursor{}, late: map[stageAt][]warehouse.Outcome{},
 		random: rand.New(rand.NewPCG(7, 11))}
 	w.decide(event.Control{Kind: event.Initial, Live: event.Green})
 	w.decide(event.Control{Kind: event.Candidate, Live: event.Green, Candidate: blueBuild, LiveBuild: greenBuild})
@@ -209,12 +213,14 @@ func (w *world) store(plant ...string) *duckdb.Engine {
 			w.t.Fatalf("append to %s: %v", s, err)
 		}
 	}
+	w.storeOutcomes(e)
 	if len(plant) > 0 {
 		if err := e.Close(); err != nil {
 			w.t.Fatal(err)
 		}
 		for _, s := range event.Stacks() { // the file must not look damaged, or the engine does not open it
-			plant = append(plant, fmt.Sprintf(`UPDATE cursors SET "rows" = (SELECT count(*) FROM %[1]s.raw) WHERE stack = '%[1]s'`, s))
+			plant = append(plant, fmt.Sprintf(`UPDATE cursors SET "rows" = (SELECT count(*) FROM %[1]s.raw) WHERE stack = '%[1]s' AND stage = 'raw'`, s),
+				fmt.Sprintf(`UPDATE cursors SET "rows" = (SELECT count(*) FROM %[1]s.outcomes_log AS o WHERE o.stage = cursors.stage) WHERE stack = '%[1]s' AND stage <> 'raw'`, s))
 		}
 		execute(w.t, path, plant...)
 		e = open()

@@ -12,6 +12,7 @@ import (
 	"github.com/sparrowhq/sparrow/compare"
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/telemetry"
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // refusedFor returns the codes of a refusal.
@@ -270,16 +271,24 @@ func TestForgedEvidence(t *testing.T) {
 
 // TestServerPolicy: what the client's own policy made of the evidence does not matter.
 func TestServerPolicy(t *testing.T) {
-	s := newStage(t)
-	s.d = s.deploy(Policy{Compare: compare.Policy{Required: []string{"purchase"}}})
-	s.must(s.d.Candidate(t.Context(), Request{}))
-	s.send(5)
-	r, err := s.d.SubmitEvidence(t.Context(), s.evidence(), "")
-	if err != nil || r.Verdict.Outcome != compare.Inconclusive || r.Verdict.Reasons[0].Code != compare.CodeRequired {
-		t.Errorf("%+v, %v", r.Verdict, err)
-	}
-	if _, err := s.d.Cutover(t.Context(), Request{}); !slices.Equal(refusedFor(t, err), []string{RefuseVerdict}) {
-		t.Errorf("%v", err)
+	for _, c := range []struct {
+		policy compare.Policy
+		code   compare.Code
+	}{
+		{compare.Policy{Required: []string{"purchase"}}, compare.CodeRequired},
+		{compare.Policy{Stages: []warehouse.Stage{"ga4"}}, compare.CodeStage},
+	} {
+		s := newStage(t)
+		s.d = s.deploy(Policy{Compare: c.policy})
+		s.must(s.d.Candidate(t.Context(), Request{}))
+		s.send(5)
+		r, err := s.d.SubmitEvidence(t.Context(), s.evidence(), "")
+		if err != nil || r.Verdict.Outcome != compare.Inconclusive || r.Verdict.Reasons[0].Code != c.code {
+			t.Errorf("%+v, %v; want %s", r.Verdict, err, c.code)
+		}
+		if _, err := s.d.Cutover(t.Context(), Request{}); !slices.Equal(refusedFor(t, err), []string{RefuseVerdict}) {
+			t.Errorf("%v", err)
+		}
 	}
 }
 

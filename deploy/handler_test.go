@@ -103,7 +103,7 @@ func TestBadRequests(t *testing.T) {
 		{"a negative frame", "POST", "/v1/deploy/rollback", `{"from": -1}`, 400},
 		{"too long", "POST", "/v1/deploy/rollback", `{"reason": "` + strings.Repeat("x", maxRequest) + `"}`, 400},
 		{"evidence that is none", "POST", "/v1/verdicts", `{"outcome": "PASS"}`, 422},
-		{"evidence with a verdict in it", "POST", "/v1/verdicts", `{"schema": 1, "verdict": {"outcome": "PASS"}}`, 400},
+		{"evidence with a verdict in it", "POST", "/v1/verdicts", `{"schema": 2, "verdict": {"outcome": "PASS"}}`, 400},
 		{"a verdict nobody made", "GET", "/v1/verdicts/0123", "", 404},
 		{"a bad limit", "GET", "/v1/verdicts?limit=x", "", 400},
 		{"the wrong method", "GET", "/v1/deploy/rollback", "", 405},

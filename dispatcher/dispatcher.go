@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sparrowhq/sparrow/delivery"
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/service"
 	"github.com/sparrowhq/sparrow/telemetry"
@@ -103,11 +104,10 @@ type Dispatcher struct {
 	o       Options
 	metrics *metrics
 
-	// admitted holds one token a delivery that is in progress or waits; turn holds one while it is in progress.
-	admitted, turn chan struct{}
+	endpoint *delivery.Endpoint
 
-	rowsOf func(rows []warehouse.Row, frame uint64, request uint32, r *event.Request) ([]warehouse.Row, made) // guarded by turn
-	rows   []warehouse.Row                                                                                    // guarded by turn: room for a batch's rows
+	rowsOf func(rows []warehouse.Row, frame uint64, request uint32, r *event.Request) ([]warehouse.Row, made) // of the delivery in progress
+	rows   []warehouse.Row                                                                                    // of the delivery in progress: room for a batch's rows
 
 	mu       sync.Mutex
 	progress progress // guarded by mu
@@ -132,13 +132,12 @@ func New(o Options) (*Dispatcher, error) {
 		return nil, fmt.Errorf("dispatcher: %w", err)
 	}
 	rows := &maker{build: o.Build.ID, maxDecoded: o.MaxDecodedBytes, maxItems: o.MaxItems}
-	return &Dispatcher{
-		o:        o,
-		metrics:  m,
-		admitted: make(chan struct{}, 2),
-		turn:     make(chan struct{}, 1),
-		rowsOf:   rows.append,
-	}, nil
+	d := &Dispatcher{o: o, metrics: m, rowsOf: rows.append}
+	d.endpoint = delivery.New(delivery.Options{
+		Stack: o.Stack, Receiver: receiver{d}, MaxBytes: o.MaxDeliveryBytes, ReadTimeout: o.ReadTimeout, Telemetry: o.Telemetry,
+		Answered: func(status int) { m.deliveries.WithLabelValues(strconv.Itoa(status)).Inc() },
+	})
+	return d, nil
 }
 
 // Handler serves POST /v1/frames and GET /v1/cursors to our own processes, and health, readiness and metrics.
@@ -146,7 +145,7 @@ func (d *Dispatcher) Handler() http.Handler {
 	r := service.Router(d.o.Telemetry, d.ready)
 	ours := r.PathPrefix("/v1").Subrouter()
 	ours.Use(service.Authenticated(d.o.Secret))
-	ours.HandleFunc("/frames", d.frames).Methods(http.MethodPost)
+	ours.Handle("/frames", d.endpoint).Methods(http.MethodPost)
 	ours.HandleFunc("/cursors", d.cursors).Methods(http.MethodGet)
 	return r
 }

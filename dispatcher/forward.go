@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sparrowhq/sparrow/delivery"
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/service"
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -118,7 +119,7 @@ func (t *Trace) Forward(ctx context.Context, d *event.Delivery, encoded []byte) 
 	switch {
 	case status == http.StatusOK:
 		return answer.Cursor, nil
-	case status == http.StatusConflict && answer.Reason == reasonJournal:
+	case status == http.StatusConflict && answer.Reason == delivery.ReasonJournal:
 		return event.Cursor{}, &answer.Journal
 	case status == http.StatusConflict:
 		return event.Cursor{}, &warehouse.GapError{Have: answer.Cursor, From: d.From()}

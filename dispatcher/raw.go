@@ -12,23 +12,6 @@ import (
 	"github.com/sparrowhq/sparrow/warehouse"
 )
 
-// Failed says that a request reached this stack and could not be processed: sent again, it will fail again.
-type Failed struct {
-	Frame   uint64
-	Request uint32
-	Panic   bool  // a bug, reported where it was recovered
-	Err     error // what is wrong; nil if it panicked
-}
-
-func (e *Failed) Error() string {
-	if e.Panic {
-		return fmt.Sprintf("request %d of frame %d met a bug in this build; it is reported", e.Request, e.Frame)
-	}
-	return fmt.Sprintf("request %d of frame %d: %v", e.Request, e.Frame, e.Err)
-}
-
-func (e *Failed) Unwrap() error { return e.Err }
-
 // appendRaw makes the delivery's rows durable in the warehouse and returns the raw stage's cursor, which then is not
 // below the delivery's end. It is called by one goroutine at a time.
 //

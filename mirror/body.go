@@ -19,11 +19,15 @@ const smallBody = 4 << 10
 // arrive: a client that announces much and sends nothing holds its socket and no more, and when slow clients have used
 // up the budget, small requests still pass.
 type bodies struct {
-	max     int64 // of one body
-	budget  int64
-	inUse   atomic.Int64
+	inUse atomic.Int64 // of the budget, in bytes
+}
+
+// bodyLimits bound bodies.
+type bodyLimits struct {
+	max     int64         // bytes of one body
+	budget  int64         // bytes of all bodies that grew, together
 	timeout time.Duration // for the first grown buffer
-	minRate int64
+	minRate int64         // bytes a second beyond it
 }
 
 // refusal is an answer other than 200.
@@ -42,8 +46,8 @@ var (
 	refuseReading   = &refusal{http.StatusServiceUnavailable, "reading", "too many large requests are being received: nothing was stored, send the request again later", true}
 )
 
-func (b *bodies) tooLarge() *refusal {
-	return &refusal{http.StatusRequestEntityTooLarge, "too large", fmt.Sprintf("the body has more than %d bytes as sent: nothing was stored, send fewer events at a time", b.max), true}
+func (l *bodyLimits) tooLarge() *refusal {
+	return &refusal{http.StatusRequestEntityTooLarge, "too large", fmt.Sprintf("the body has more than %d bytes as sent: nothing was stored, send fewer events at a time", l.max), true}
 }
 
 // buffers of the sizes that a growing body passes through.
@@ -59,26 +63,26 @@ type body struct {
 	pooled any // *[16<<10]byte, *[64<<10]byte or nil
 }
 
-// read reads r's body into small, or into something larger. The caller must release what it gets, also with a refusal.
-func (b *bodies) read(w http.ResponseWriter, r *http.Request, small []byte) (body, *refusal) {
+// read reads r's body, within l, into small, or into something larger. The caller must release what it gets, also with a refusal.
+func (b *bodies) read(w http.ResponseWriter, r *http.Request, l *bodyLimits, small []byte) (body, *refusal) {
 	got := body{data: small[:0]}
 	if r.ContentLength == 0 {
 		return got, refuseEmpty
 	}
-	if r.ContentLength > b.max {
-		return got, b.tooLarge()
+	if r.ContentLength > l.max {
+		return got, l.tooLarge()
 	}
 	for {
 		if len(got.data) == cap(got.data) {
-			if refused := b.grow(w, r.ContentLength, &got); refused != nil {
+			if refused := b.grow(w, r.ContentLength, l, &got); refused != nil {
 				return got, refused
 			}
 		}
 		n, err := r.Body.Read(got.data[len(got.data):cap(got.data)])
 		got.data = got.data[:len(got.data)+n]
 		switch {
-		case int64(len(got.data)) > b.max:
-			return got, b.tooLarge()
+		case int64(len(got.data)) > l.max:
+			return got, l.tooLarge()
 		case err == nil:
 		case err == io.EOF && len(got.data) == 0:
 			return got, refuseEmpty
@@ -93,11 +97,11 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request, small []byte) (bod
 }
 
 // grow moves the body into the next larger buffer, and gives the client the time that filling it may take.
-func (b *bodies) grow(w http.ResponseWriter, announced int64, got *body) *refusal {
+func (b *bodies) grow(w http.ResponseWriter, announced int64, l *bodyLimits, got *body) *refusal {
 	was := *got
 	size := int64(4 * cap(was.data))
 	if size > 64<<10 {
-		size = b.max + 1 // one more shows that a body of unknown length is too long
+		size = l.max + 1 // one more shows that a body of unknown length is too long
 		if announced > 0 {
 			size = announced
 		}
@@ -106,7 +110,7 @@ func (b *bodies) grow(w http.ResponseWriter, announced int64, got *body) *refusa
 		}
 	}
 	more := size - was.held
-	if b.inUse.Add(more) > b.budget {
+	if b.inUse.Add(more) > l.budget {
 		b.inUse.Add(-more)
 		return refuseReading
 	}
@@ -124,7 +128,7 @@ func (b *bodies) grow(w http.ResponseWriter, announced int64, got *body) *refusa
 	got.data = append(got.data, was.data...)
 	was.recycle()
 	// A body is as slow as it likes up to a rate; past the first buffers its time grows with its size.
-	allowed := b.timeout + time.Duration(float64(size)/float64(b.minRate)*float64(time.Second))
+	allowed := l.timeout + time.Duration(float64(size)/float64(l.minRate)*float64(time.Second))
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(allowed))
 	return nil
 }

@@ -31,7 +31,7 @@ type committer struct {
 	journal     publisher
 	maxFrame    int // bytes
 	maxRequests int
-	maxQueue    int                                // bytes of all batches that wait
+	maxQueue    int                                // bytes of all batches that wait; guarded by mu
 	published   func(b *batch, took time.Duration) // told of each batch before its clients are; may be nil
 
 	mu      sync.Mutex
@@ -165,6 +165,13 @@ func (c *committer) recycle(frame []byte) {
 	if len(c.spare) < 4 {
 		c.spare = append(c.spare, frame[:0])
 	}
+}
+
+// resize changes how many bytes may wait. What waits already stays.
+func (c *committer) resize(maxQueue int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.maxQueue = maxQueue
 }
 
 // size returns the bytes that wait.

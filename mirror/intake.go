@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,14 +22,18 @@ func init() { uuid.EnableRandPool() }
 
 // intake answers clients.
 type intake struct {
-	origins   *origins
-	proxies   proxies
-	headers   []string
+	rules     atomic.Pointer[rules]
 	bodies    bodies
 	scratches sync.Pool
 	sdk       http.Handler // nil: there is none
 	telemetry *telemetry.Telemetry
 	metrics   *intakeMetrics
+
+	// streams counts the requests under way that came by HTTP/2, of which one connection may carry many.
+	streams atomic.Int64
+	// leaving is set once the mirror is about to stop: each answer then ends its connection, while the next one is
+	// already taken by whoever comes after.
+	leaving atomic.Bool
 
 	// open is what accepted requests go to; nil until the journal is open, and again once it is being closed.
 	open atomic.Pointer[door]
@@ -43,24 +48,17 @@ type door struct {
 }
 
 func newIntake(o IntakeOptions, sdk http.Handler, t *telemetry.Telemetry, m *intakeMetrics) (*intake, error) {
-	allowed, err := newOrigins(o.Origins, o.Preflight)
-	if err != nil {
-		return nil, err
-	}
-	headers, err := headerList(o.Headers)
+	first, err := newRules(o, nil, m.evicted.Inc)
 	if err != nil {
 		return nil, err
 	}
 	in := &intake{
-		origins:   allowed,
-		proxies:   o.TrustedProxies,
-		headers:   headers,
-		bodies:    bodies{max: o.MaxBody, budget: o.MaxReading, timeout: o.ReadTimeout, minRate: o.MinRate},
 		scratches: sync.Pool{New: newScratch},
 		sdk:       sdk,
 		telemetry: t,
 		metrics:   m,
 	}
+	in.rules.Store(first)
 	in.close("the journal is being opened")
 	return in, nil
 }
@@ -73,26 +71,44 @@ func (in *intake) close(why string) {
 
 // Header values shared by all answers: net/http does not change them.
 var (
-	eventMethods = []string{"POST, OPTIONS"}
-	plainText    = []string{"text/plain"}
-	lengthOfOK   = []string{"2"}
-	ok           = []byte("OK")
+	eventMethods    = []string{"POST, OPTIONS"}
+	closeConnection = []string{"close"}
+	plainText       = []string{"text/plain"}
+	lengthOfOK      = []string{"2"}
+	ok              = []byte("OK")
 )
 
 // ServeHTTP routes by hand: matching two paths needs no router, and this is the hot path.
 func (in *intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer in.recovered(w, r)
+	asked(r)
+	rules := in.rules.Load()
+	if in.leaving.Load() {
+		w.Header()["Connection"] = closeConnection
+	}
+	if r.ProtoMajor == 2 {
+		// HTTP/1 has one request a connection, so connections bound it; here many may share one.
+		defer in.streams.Add(-1)
+		if in.streams.Add(1) > int64(rules.options.MaxConnections) {
+			in.refuse(w, refuseStreams)
+			return
+		}
+	}
+	if headerLines(r.Header) > rules.maxHeaders {
+		in.refuse(w, refuseHeaders)
+		return
+	}
 	switch r.URL.Path {
 	case "/v1/events":
 		switch r.Method {
 		case http.MethodPost:
-			in.origins.answer(w.Header(), r)
-			in.accept(w, r)
+			rules.origins.answer(w.Header(), r)
+			in.accept(w, r, rules)
 		case http.MethodOptions:
-			in.origins.preflight(w, r)
+			rules.origins.preflight(w, r)
 			in.metrics.preflights.Inc()
 		default:
-			in.origins.answer(w.Header(), r)
+			rules.origins.answer(w.Header(), r)
 			w.Header()["Allow"] = eventMethods
 			in.refuse(w, &refusal{http.StatusMethodNotAllowed, "method", "events are sent with POST", false})
 		}
@@ -108,10 +124,16 @@ func (in *intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // accept makes one request durable and answers it.
-func (in *intake) accept(w http.ResponseWriter, r *http.Request) {
+func (in *intake) accept(w http.ResponseWriter, r *http.Request, rules *rules) {
 	if len(r.TransferEncoding) > 0 {
 		// Whatever a proxy in front believes about this body's length, nothing after it is read as a request.
-		w.Header().Set("Connection", "close")
+		w.Header()["Connection"] = closeConnection
+	}
+	client := rules.proxies.client(r.RemoteAddr, r.Header)
+	if wait := rules.rate.take(client); wait > 0 {
+		w.Header()["Retry-After"] = retryAfter(int((wait + time.Second - 1) / time.Second))
+		in.refuse(w, refuseRate)
+		return
 	}
 	door := in.open.Load()
 	if door == nil {
@@ -122,7 +144,7 @@ func (in *intake) accept(w http.ResponseWriter, r *http.Request) {
 		in.refuse(w, refuseBefore(err))
 		return
 	}
-	b, id, refused := in.enqueue(door.committer, w, r)
+	b, id, refused := in.enqueue(door.committer, w, r, rules, client)
 	if refused != nil {
 		in.refuse(w, refused)
 		return
@@ -142,10 +164,10 @@ func (in *intake) accept(w http.ResponseWriter, r *http.Request) {
 }
 
 // enqueue reads the request and hands it to the committer.
-func (in *intake) enqueue(c *committer, w http.ResponseWriter, r *http.Request) (*batch, uuid.UUID, *refusal) {
+func (in *intake) enqueue(c *committer, w http.ResponseWriter, r *http.Request, rules *rules, client netip.Addr) (*batch, uuid.UUID, *refusal) {
 	s := in.scratches.Get().(*scratch)
 	defer in.scratches.Put(s)
-	got, refused := in.bodies.read(w, r, s.body[:])
+	got, refused := in.bodies.read(w, r, &rules.bodies, s.body[:])
 	defer in.bodies.release(&got)
 	if refused != nil {
 		return nil, uuid.Nil, refused
@@ -160,11 +182,11 @@ func (in *intake) enqueue(c *committer, w http.ResponseWriter, r *http.Request) 
 	s.request.Method = post
 	s.request.Path = s.copied(r.URL.EscapedPath())
 	s.request.Query = s.copied(r.URL.RawQuery)
-	s.takeHeaders(in.headers, r.Header)
+	s.takeHeaders(rules.headers, r.Header)
 	s.request.Body = got.data
-	if a := in.proxies.client(r.RemoteAddr, r.Header); a.IsValid() {
+	if client.IsValid() {
 		n := len(s.text)
-		s.text = a.AppendTo(s.text)
+		s.text = client.AppendTo(s.text)
 		s.request.Client = s.text[n:]
 	} else {
 		s.request.Client = nil
@@ -211,7 +233,7 @@ func refuseAfter(err error) *refusal {
 func (in *intake) refuse(w http.ResponseWriter, why *refusal) {
 	h := w.Header()
 	if why.close {
-		h.Set("Connection", "close")
+		h["Connection"] = closeConnection
 	}
 	if why.status == http.StatusServiceUnavailable && why.reason != "queue" && why.reason != "reading" {
 		h["Retry-After"] = retryLater

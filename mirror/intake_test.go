@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/journal"
@@ -146,6 +147,12 @@ func TestStatusOfEachKindOfRequest(t *testing.T) {
 			}
 		})
 	}
+	b.await("what could not be read is counted", func() error { // a connection is counted when it is closed
+		if n := testutil.ToFloat64(b.mirror.intake.metrics.unreadable.WithLabelValues("request")); n != 8 {
+			return fmt.Errorf("%v, want 8: five attempts to smuggle, no Host, not HTTP, large headers", n)
+		}
+		return nil
+	})
 	if e := b.settled(); e.Stacks[event.Green].Accepted != uint64(accepted) {
 		t.Errorf("%d requests were answered 200, the journal has %d", accepted, e.Stacks[event.Green].Accepted)
 	}

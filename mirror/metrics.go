@@ -16,6 +16,10 @@ type intakeMetrics struct {
 	requests      *prometheus.CounterVec // by code and reason
 	accepted      prometheus.Counter     // of requests: those answered 200
 	preflights    prometheus.Counter
+	unreadable    *prometheus.CounterVec // by what could not be read
+	evicted       prometheus.Counter     // clients forgotten by the rate limit while they were active
+	notAfter      prometheus.Gauge       // of the TLS certificate
+	certificates  *prometheus.CounterVec // by outcome
 	bytes         prometheus.Counter
 	frameRequests prometheus.Histogram
 	frameBytes    prometheus.Histogram
@@ -28,6 +32,14 @@ func newIntakeMetrics(reg *prometheus.Registry) *intakeMetrics {
 			Help: "Clients' requests, by the answer's status and why."}, []string{"code", "reason"}),
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_mirror_request_bytes_total",
 			Help: "Bytes of bodies handed to the journal, as received."}),
+		unreadable: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sparrow_mirror_unreadable_total",
+			Help: "Connections ended because what came was no request (malformed, headers too large or too slow, cut short), or no TLS handshake."}, []string{"what"}),
+		evicted: prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_mirror_rate_evictions_total",
+			Help: "Active clients that the rate limit had no room to remember, so that they began anew."}),
+		notAfter: prometheus.NewGauge(prometheus.GaugeOpts{Name: "sparrow_mirror_tls_not_after_timestamp_seconds",
+			Help: "When the TLS certificate in use expires; 0 without TLS."}),
+		certificates: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sparrow_mirror_tls_replacements_total",
+			Help: "New TLS certificates that were found, by outcome: taken, or refused, which leaves the one before in use."}, []string{"outcome"}),
 		frameRequests: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sparrow_mirror_frame_requests",
 			Help: "Requests that share a frame.", Buckets: prometheus.ExponentialBuckets(1, 2, 14)}),
 		frameBytes: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sparrow_mirror_frame_bytes",
@@ -37,8 +49,35 @@ func newIntakeMetrics(reg *prometheus.Registry) *intakeMetrics {
 	}
 	m.accepted = m.requests.WithLabelValues("200", "accepted")
 	m.preflights = m.requests.WithLabelValues("204", "preflight")
-	reg.MustRegister(m.requests, m.bytes, m.frameRequests, m.frameBytes, m.commit)
+	for _, outcome := range []string{"taken", "refused"} {
+		m.certificates.WithLabelValues(outcome)
+	}
+	for _, what := range []string{"request", "handshake"} {
+		m.unreadable.WithLabelValues(what)
+	}
+	// Every answer there is, so that each series begins at 0.
+	for code, reasons := range outcomes {
+		for _, reason := range reasons {
+			m.requests.WithLabelValues(code, reason)
+		}
+	}
+	reg.MustRegister(m.unreadable, m.evicted, m.notAfter, m.certificates, m.requests, m.bytes, m.frameRequests, m.frameBytes, m.commit)
 	return m
+}
+
+// outcomes are the reasons of each status that the intake answers.
+var outcomes = map[string][]string{
+	"200": {"accepted"},
+	"204": {"preflight"},
+	"400": {"empty", "truncated"},
+	"404": {"path"},
+	"405": {"method"},
+	"408": {"slow"},
+	"413": {"too large"},
+	"429": {"rate"},
+	"431": {"headers"},
+	"500": {"panic"},
+	"503": {"closed", "connections", "full", "id", "queue", "reading", "streams", "unavailable", "unknown"},
 }
 
 func (m *intakeMetrics) refused(why *refusal) {
@@ -116,6 +155,7 @@ type statusCollector struct {
 	pending, pendingBytes, oldest, delivered, dead, expired *prometheus.Desc
 	journalBytes, journalLimit, accepting, accepted         *prometheus.Desc
 	generation, reading, queued, connections                *prometheus.Desc
+	maxConnections, maxQueue, rateClients, sampled          *prometheus.Desc
 }
 
 func newStatusCollector(m *Mirror) *statusCollector {
@@ -123,32 +163,36 @@ func newStatusCollector(m *Mirror) *statusCollector {
 		return prometheus.NewDesc("sparrow_mirror_"+name, help, labels, nil)
 	}
 	return &statusCollector{
-		mirror:       m,
-		up:           desc("open", "1 when the journal is open."),
-		accepting:    desc("accepting", "1 when requests are accepted."),
-		accepted:     desc("accepted", "Requests in the journal's totals, since it began."),
-		generation:   desc("generation", "Of the last control record."),
-		journalBytes: desc("journal_bytes", "Bytes the journal holds."),
-		journalLimit: desc("journal_max_bytes", "Bytes the journal may hold."),
-		reading:      desc("reading_bytes", "Bytes held for large bodies that are being received."),
-		queued:       desc("queued_bytes", "Bytes that wait to be committed."),
-		connections:  desc("connections", "Clients' open connections."),
-		equation:     desc("equation_ok", "1 when accepted = delivered + pending + dead + expired + sampled.", "stack"),
-		live:         desc("live", "1 for the stack that is live.", "stack"),
-		reachable:    desc("reachable", "1 when the stack answered last time.", "stack"),
-		blocked:      desc("blocked", "1 when the feed waits for a person.", "stack"),
-		pending:      desc("pending_requests", "Requests the stack does not have yet.", "stack"),
-		pendingBytes: desc("pending_bytes", "Bytes of their bodies.", "stack"),
-		oldest:       desc("pending_oldest_seconds", "Age of the oldest of them; 0 if there is none.", "stack"),
-		delivered:    desc("delivered", "Requests the stack confirmed, since the journal began.", "stack"),
-		dead:         desc("dead", "Requests dead-lettered, since the journal began.", "stack"),
-		expired:      desc("expired", "Requests expired, since the journal began.", "stack"),
+		mirror:         m,
+		up:             desc("open", "1 when the journal is open."),
+		accepting:      desc("accepting", "1 when requests are accepted."),
+		accepted:       desc("accepted", "Requests in the journal's totals, since it began."),
+		generation:     desc("generation", "Of the last control record."),
+		journalBytes:   desc("journal_bytes", "Bytes the journal holds."),
+		journalLimit:   desc("journal_max_bytes", "Bytes the journal may hold."),
+		reading:        desc("reading_bytes", "Bytes held for large bodies that are being received."),
+		queued:         desc("queued_bytes", "Bytes that wait to be committed."),
+		connections:    desc("connections", "Clients' open connections."),
+		maxConnections: desc("max_connections", "Connections at once; further ones are answered 503."),
+		maxQueue:       desc("max_queued_bytes", "Bytes that may wait to be committed; beyond, requests are answered 503."),
+		rateClients:    desc("rate_clients", "Clients that the rate limit remembers."),
+		equation:       desc("equation_ok", "1 when accepted = delivered + pending + dead + expired + sampled.", "stack"),
+		live:           desc("live", "1 for the stack that is live.", "stack"),
+		reachable:      desc("reachable", "1 when the stack answered last time.", "stack"),
+		blocked:        desc("blocked", "1 when the feed waits for a person.", "stack"),
+		pending:        desc("pending_requests", "Requests the stack does not have yet.", "stack"),
+		pendingBytes:   desc("pending_bytes", "Bytes of their bodies.", "stack"),
+		oldest:         desc("pending_oldest_seconds", "Age of the oldest of them; 0 if there is none.", "stack"),
+		delivered:      desc("delivered", "Requests the stack confirmed, since the journal began.", "stack"),
+		dead:           desc("dead", "Requests dead-lettered, since the journal began.", "stack"),
+		sampled:        desc("sampled", "Requests left out by sampling, since the journal began.", "stack"),
+		expired:        desc("expired", "Requests expired, since the journal began.", "stack"),
 	}
 }
 
 func (c *statusCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.up, c.equation, c.live, c.reachable, c.blocked, c.pending, c.pendingBytes, c.oldest, c.delivered,
-		c.dead, c.expired, c.journalBytes, c.journalLimit, c.accepting, c.accepted, c.generation, c.reading, c.queued, c.connections} {
+		c.dead, c.expired, c.journalBytes, c.journalLimit, c.accepting, c.accepted, c.generation, c.reading, c.queued, c.connections, c.maxConnections, c.maxQueue, c.rateClients, c.sampled} {
 		ch <- d
 	}
 }
@@ -159,6 +203,10 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	m := c.mirror
 	gauge(c.reading, float64(m.intake.bodies.inUse.Load()))
+	r := m.intake.rules.Load()
+	gauge(c.maxConnections, float64(r.options.MaxConnections))
+	gauge(c.maxQueue, float64(r.options.MaxQueue))
+	gauge(c.rateClients, float64(r.rate.clients()))
 	if l := m.listening.Load(); l != nil {
 		gauge(c.connections, float64(l.current.Load()))
 	}
@@ -192,6 +240,7 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.delivered, float64(x.Delivered), stack)
 		gauge(c.dead, float64(x.Dead), stack)
 		gauge(c.expired, float64(x.Expired), stack)
+		gauge(c.sampled, float64(x.Sampled), stack)
 		age := 0.0
 		if x.Pending.OldestAt > 0 {
 			age = max(0, float64(now-x.Pending.OldestAt)/1e6)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +23,9 @@ type Mirror struct {
 	feeds  *feedVectors
 	stacks map[event.Stack]*stack
 
+	certificate *certificate // nil: plain HTTP
+
+	reloading sync.Mutex              // held while rules change, and while something begins that follows them
 	listening atomic.Pointer[limited] // the clients' listener; nil before Run
 	state     atomic.Pointer[opened]  // nil: the journal is not open
 	waiting   atomic.Pointer[error]   // why not
@@ -38,6 +40,9 @@ type opened struct {
 	feeds     map[event.Stack]*feed
 	retention *retention
 }
+
+// quiet is the log of the clients' server: it would tell of clients, and quote them.
+var quiet = log.New(io.Discard, "", 0)
 
 // errClosed is the answer of everything that needs the journal before it is open.
 var errClosed = errors.New("the journal is being opened")
@@ -56,6 +61,11 @@ func New(o Options) (*Mirror, error) {
 	}
 	if m.intake, err = newIntake(o.Intake, o.SDK, o.Telemetry, newIntakeMetrics(o.Telemetry.Registry)); err != nil {
 		return nil, err
+	}
+	if m.o.Intake.TLS.enabled() {
+		if m.certificate, err = newCertificate(m.o.Intake.TLS, o.Telemetry, m.intake.metrics); err != nil {
+			return nil, err
+		}
 	}
 	m.feeds = newFeedVectors(o.Telemetry.Registry)
 	if m.o.Journal.FirstFrame == nil {
@@ -76,21 +86,12 @@ func (m *Mirror) opened() (*opened, error) {
 	return nil, *m.waiting.Load()
 }
 
-// Run answers clients and operators until ctx ends, and feeds both stacks. Then it stops in order: it takes no more
-// requests, answers those it has, ends the feeds, saves, closes; each step within Options.Grace. It closes both listeners.
+// Run answers clients and operators until ctx ends, and feeds both stacks. Then it stops in order: it lets clients move
+// on (IntakeOptions.Drain), takes no more requests, answers those it has, ends the feeds, saves, closes; each step within
+// Options.Grace. It closes both listeners.
 func (m *Mirror) Run(ctx context.Context, clients, admin net.Listener) error {
-	limit := &limited{Listener: clients, max: int64(m.o.Intake.MaxConnections), refused: func() {
-		m.intake.metrics.requests.WithLabelValues("503", "connections").Inc()
-	}}
-	m.listening.Store(limit)
-	server := &http.Server{
-		Handler:        m.intake,
-		ReadTimeout:    m.o.Intake.ReadTimeout, // of headers too; bodies are given more as they grow
-		WriteTimeout:   2 * time.Minute,
-		IdleTimeout:    m.o.Intake.IdleTimeout,
-		MaxHeaderBytes: m.o.Intake.MaxHeader,
-		ErrorLog:       log.New(io.Discard, "", 0), // it tells of clients, and quotes them
-	}
+	limit := m.listen(clients)
+	server := m.server(limit)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	operators, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
@@ -101,14 +102,21 @@ func (m *Mirror) Run(ctx context.Context, clients, admin net.Listener) error {
 		adminErr = service.Serve(operators, m.o.Telemetry, admin, m.adminHandler(), m.o.Grace)
 		stop(errStopping)
 	})
+	if m.certificate != nil {
+		serving.Go(func() { m.certificate.watch(operators) })
+	}
 	var clientsErr error
-	intakeDown := make(chan struct{})
+	ready, closing, intakeDown := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	serving.Go(func() {
 		defer close(intakeDown)
-		clientsErr = service.Run(ctx, server, limit, m.o.Grace)
+		m.holdUp(ctx, ready)
+		var once sync.Once
+		closed := func() { once.Do(func() { close(closing) }) }
+		clientsErr = m.answer(ctx, server, limit, closed)
+		closed() // also if the listener failed
 		stop(errStopping)
 	})
-	openErr := m.serve(ctx, intakeDown)
+	openErr := m.serve(ctx, ready, closing, intakeDown)
 	stop(errStopping)
 	<-intakeDown
 	stopAdmin()
@@ -116,8 +124,10 @@ func (m *Mirror) Run(ctx context.Context, clients, admin net.Listener) error {
 	return errors.Join(openErr, clientsErr, adminErr)
 }
 
-// serve opens the journal, runs everything behind the intake until ctx ends, and takes it down again.
-func (m *Mirror) serve(ctx context.Context, intakeDown <-chan struct{}) error {
+// serve opens the journal, runs everything behind the intake until ctx ends, and takes it down again: the feeds once the
+// clients' listener is closing, the rest when the intake is down. It closes ready when requests are accepted.
+func (m *Mirror) serve(ctx context.Context, ready chan<- struct{}, closing, intakeDown <-chan struct{}) error {
+	began := time.Now()
 	o, err := m.open(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -126,14 +136,16 @@ func (m *Mirror) serve(ctx context.Context, intakeDown <-chan struct{}) error {
 		m.wait(err)
 		return err
 	}
-	// Three generations of contexts: background work ends first, calls to the stacks may end a little later.
+	// Generations of contexts: feeds end first, calls to the stacks may end a little later, and what counts frames last.
 	work, endWork := context.WithCancel(context.WithoutCancel(ctx))
 	calls, endCalls := context.WithCancel(context.WithoutCancel(ctx))
+	counting, endCounting := context.WithCancel(context.WithoutCancel(ctx))
 	defer endWork()
 	defer endCalls()
-	var background sync.WaitGroup
+	defer endCounting()
+	var background, counter sync.WaitGroup
 	go o.committer.run() // ends with close
-	background.Go(func() { o.ledger.run(work) })
+	counter.Go(func() { o.ledger.run(counting) })
 	background.Go(func() { o.retention.run(work) })
 	for _, f := range o.feeds {
 		background.Go(func() {
@@ -145,35 +157,32 @@ func (m *Mirror) serve(ctx context.Context, intakeDown <-chan struct{}) error {
 			saver.Wait()
 		})
 	}
+	m.reloading.Lock()
+	o.committer.resize(m.intake.rules.Load().options.MaxQueue)
 	m.state.Store(o)
+	m.reloading.Unlock()
 	m.intake.open.Store(&door{committer: o.committer, accepting: o.journal.Accepting})
-	m.o.Telemetry.Log.Info("accepting requests", "journal", o.journal.ID())
+	close(ready)
+	m.o.Telemetry.Log.Info("accepting requests", "journal", o.journal.ID(), "opened_in", time.Since(began).Round(time.Millisecond).String())
 
-	<-ctx.Done()
-	m.intake.close("the mirror is stopping")
+	<-closing // some time after ctx has ended
+	endWork()
+	late := time.AfterFunc(min(m.o.Grace, callPatience), endCalls)
 	<-intakeDown // whoever was being answered is answered
+	m.intake.close("the mirror is stopping")
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.o.Grace)
 	defer cancel()
 	err = o.committer.close(grace)
-	m.farewell(grace, o)
-	endWork()
-	late := time.AfterFunc(m.o.Grace, endCalls)
 	background.Wait()
 	late.Stop()
+	m.farewell(grace, o)
+	endCounting()
+	counter.Wait()
 	m.wait(errStopping)
 	m.state.Store(nil)
 	err = errors.Join(err, o.journal.Close())
 	<-o.committer.done // at the latest now: a closed journal keeps nobody waiting
 	return err
-}
-
-// farewell says what is left for next time.
-func (m *Mirror) farewell(ctx context.Context, o *opened) {
-	for name, f := range o.feeds {
-		if e, _, c, err := o.equation(ctx, f); err == nil {
-			m.o.Telemetry.Log.Info("stopping", "stack", string(name), "cursor", c.String(), "pending", e.Pending, "delivered", e.Delivered, "dead", e.Dead, "expired", e.Expired)
-		}
-	}
 }
 
 // open opens the journal and everything that is restored from it.
@@ -264,6 +273,9 @@ func (m *Mirror) ready() []error {
 		return []error{err}
 	}
 	var why []error
+	if m.intake.leaving.Load() {
+		why = append(why, errStopping)
+	}
 	if err := o.journal.Accepting(); err != nil {
 		why = append(why, err)
 	}

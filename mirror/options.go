@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -92,6 +93,7 @@ type IntakeOptions struct {
 
 	MaxBody        int64         // bytes of one body as sent; 0: 1 MiB
 	MaxHeader      int           // bytes of the request line and headers together; 0: 32 KiB
+	MaxHeaders     int           // header lines; 0: 100
 	MaxConnections int           // further ones are answered 503 and closed; 0: 8192
 	MaxReading     int64         // bytes of bodies over 4 KiB being read; 0: 64 MiB
 	MaxQueue       int           // bytes waiting to be committed; 0: 32 MiB
@@ -101,6 +103,12 @@ type IntakeOptions struct {
 	MinRate        int64         // bytes a second a client must send beyond that; 0: 16 KiB
 	IdleTimeout    time.Duration // of a connection between requests; 0: 75 s
 	Preflight      time.Duration // for which browsers may remember a preflight's answer; 0: 24 h
+	Rate           RateOptions   // zero: no limit
+	TLS            TLSOptions    // zero: plain HTTP/1.1
+
+	// Drain is how long, once a stop is asked for, requests are still taken and each answer ends its connection, so that
+	// clients move on to whoever comes after by themselves. It ends early when nobody is connected. 0: none.
+	Drain time.Duration
 }
 
 // FeedOptions bound what a stack gets and how failures are met. Each feed has budgets of its own.
@@ -176,6 +184,9 @@ func (o IntakeOptions) withDefaults() (IntakeOptions, error) {
 	}
 	orDefault(&o.MaxBody, 1<<20)
 	orDefault(&o.MaxHeader, 32<<10)
+	orDefault(&o.MaxHeaders, 100)
+	orDefault(&o.TLS.MinVersion, tls.VersionTLS12)
+	orDefault(&o.TLS.CheckEvery, 10*time.Second)
 	orDefault(&o.MaxConnections, 8192)
 	orDefault(&o.MaxReading, 64<<20)
 	orDefault(&o.MaxQueue, 32<<20)
@@ -195,6 +206,15 @@ func (o IntakeOptions) withDefaults() (IntakeOptions, error) {
 	}
 	if int64(o.MaxQueue) < largest {
 		return o, fmt.Errorf("mirror: a queue of %d bytes cannot hold one request of %d", o.MaxQueue, largest)
+	}
+	if o.Rate.PerSecond < 0 || o.Rate.PerSecond > 1e6 || o.Rate.Burst < 0 || o.Rate.Burst > 1e6 {
+		return o, fmt.Errorf("mirror: a rate of %d requests a second, %d at once: each may be 0 to 1,000,000", o.Rate.PerSecond, o.Rate.Burst)
+	}
+	if (o.TLS.Cert == "") != (o.TLS.Key == "") {
+		return o, errors.New("mirror: TLS takes two files: the certificate and its key")
+	}
+	if o.TLS.MinVersion < tls.VersionTLS12 {
+		return o, fmt.Errorf("mirror: %s is not secure: the oldest is TLS 1.2", tls.VersionName(o.TLS.MinVersion))
 	}
 	return o, nil
 }

@@ -34,8 +34,8 @@ type web struct {
 	base  string // path before the client's, without a slash at its end
 
 	mu   sync.Mutex
-	idle []*wire
-	busy map[*wire]bool
+	idle []*link
+	busy map[*link]bool
 }
 
 func newWeb(stack event.Stack, address string) (*web, error) {
@@ -43,7 +43,7 @@ func newWeb(stack event.Stack, address string) (*web, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mirror: the address of stack %s must read http://host:port", stack)
 	}
-	w := &web{stack: stack, host: u.Host, base: strings.TrimSuffix(u.EscapedPath(), "/"), busy: map[*wire]bool{}}
+	w := &web{stack: stack, host: u.Host, base: strings.TrimSuffix(u.EscapedPath(), "/"), busy: map[*link]bool{}}
 	port := u.Port()
 	if u.Scheme == "https" {
 		w.tls = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
@@ -60,8 +60,8 @@ func or(text, otherwise string) string {
 	return text
 }
 
-// wire is one connection. It is used by one goroutine at a time.
-type wire struct {
+// link is one connection. It is used by one goroutine at a time.
+type link struct {
 	conn  net.Conn
 	in    *bufio.Reader
 	limit io.LimitedReader // bounds one answer, headers included
@@ -79,7 +79,7 @@ type letter struct {
 }
 
 // get returns a connection: one that is idle, else a new one.
-func (w *web) get(ctx context.Context, fresh bool) (*wire, error) {
+func (w *web) get(ctx context.Context, fresh bool) (*link, error) {
 	w.mu.Lock()
 	if n := len(w.idle); n > 0 && !fresh {
 		c := w.idle[n-1]
@@ -103,7 +103,7 @@ func (w *web) get(ctx context.Context, fresh bool) (*wire, error) {
 		}
 		conn = secure
 	}
-	c := &wire{conn: conn}
+	c := &link{conn: conn}
 	c.limit.R = conn
 	c.in = bufio.NewReaderSize(&c.limit, 4<<10)
 	w.mu.Lock()
@@ -113,7 +113,7 @@ func (w *web) get(ctx context.Context, fresh bool) (*wire, error) {
 }
 
 // put takes a connection back.
-func (w *web) put(c *wire, sound bool) {
+func (w *web) put(c *link, sound bool) {
 	w.mu.Lock()
 	delete(w.busy, c)
 	if sound {
@@ -229,7 +229,7 @@ func (e *staleError) Error() string { return e.err.Error() }
 func (e *staleError) Unwrap() error { return e.err }
 
 // exchange makes one exchange. sound says that the connection can be used again.
-func (w *web) exchange(ctx context.Context, c *wire, l *letter, timeout time.Duration) (status int, detail string, after time.Duration, sound bool, err error) {
+func (w *web) exchange(ctx context.Context, c *link, l *letter, timeout time.Duration) (status int, detail string, after time.Duration, sound bool, err error) {
 	if c.out, err = w.write(c.out[:0], l); err != nil {
 		return http.StatusBadRequest, err.Error(), 0, true, nil
 	}

@@ -167,10 +167,16 @@ func Serve(ctx context.Context, t *telemetry.Telemetry, l net.Listener, h http.H
 	return Run(ctx, srv, l, grace)
 }
 
-// Run is Serve for a server with limits of its own.
+// Run is Serve for a server with limits of its own, and with TLS if it has a TLSConfig.
 func Run(ctx context.Context, srv *http.Server, l net.Listener, grace time.Duration) error {
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(l) }()
+	go func() {
+		if srv.TLSConfig != nil {
+			failed <- srv.ServeTLS(l, "", "")
+			return
+		}
+		failed <- srv.Serve(l)
+	}()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("listener %s: %w", l.Addr(), err)

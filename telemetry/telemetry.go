@@ -125,6 +125,16 @@ func (t *Telemetry) failure(what string, err error, x *Exchange, tags []slog.Att
 	})
 }
 
+// Warning reports something that is wrong and not urgent, as Failure reports failures; what is its whole text.
+func (t *Telemetry) Warning(what string, tags ...slog.Attr) {
+	args := make([]any, len(tags))
+	for i, a := range tags {
+		args[i] = a
+	}
+	t.Log.Warn(what, args...)
+	t.report(report{kind: what, text: what, level: sentry.LevelWarning, fingerprint: []string{what}, tags: tags})
+}
+
 // Panic reports a recovered panic with its stack trace; call it in the deferred function that recovered. Of the value
 // only what the Go runtime says is repeated; of any other value its type.
 func (t *Telemetry) Panic(recovered any, tags ...slog.Attr) {

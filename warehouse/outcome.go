@@ -12,8 +12,10 @@ const Trace Stage = "trace"
 // late ends the name of a stage's second row of cursors.
 const late = "/late"
 
-// Late is the stage whose batches correct outcomes of s that were appended before. Its cursor counts corrections: the
-// n-th, from 0, is in a batch whose From is at or below {n, 0} and whose To is past it. Their positions are free.
+// Late is the stage whose batches correct outcomes of s that were appended before. Its cursor counts corrections, in
+// Frame, from 0; Request is always 0. A batch of corrections From {n, 0} To {m, 0} has m-n outcomes: the one at index k
+// is correction number n+k, whatever its position, and has a Revision above 0. Those numbered below the cursor are
+// skipped. They are stored as outcomes of s.
 func (s Stage) Late() Stage { return s + late }
 
 // Base is the stage that s corrects; s itself unless it is a Late one.
@@ -36,11 +38,4 @@ type Outcome struct {
 	Revision  uint32 // 0, then one more with each correction of the same position; only on a Late stage above 0
 	Request   []byte // for failures and a sample; else nil
 	Response  []byte // likewise
-}
-
-// Property is a column of raw_normalized: one allowlisted property with its type.
-type Property struct {
-	Name string   `json:"name"` // the allowlist's path; the column's name is derived from it and safe in every dialect
-	Keys []string `json:"keys"` // that lead to it inside properties
-	Type string   `json:"type"` // string, integer, number, boolean, time, json
 }

@@ -38,7 +38,7 @@ type Batch struct {
 	Journal  string // journal id
 	From, To event.Cursor
 	Rows     []Row                 // by position, all within [From, To); stage raw only
-	Outcomes []Outcome             // likewise, of any other stage; of a Late stage, in any order and anywhere
+	Outcomes []Outcome             // likewise, of any other stage; of a Late stage by number of correction, anywhere
 	Controls []*event.ControlEntry // new control records, by sequence; those already known are ignored
 }
 
@@ -131,6 +131,7 @@ type Reader interface {
 type Warehouse interface {
 	Appender
 	Reader
+	Normaliser
 	Close() error
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // Config is everything that can be set. A section's keys are the fields' yaml names.
@@ -37,6 +38,8 @@ type Clients struct {
 	TrustedProxies []string `yaml:"trusted_proxies"`
 	Headers        []string `yaml:"headers"`
 	MaxBody        Size     `yaml:"max_body"`
+	MaxHeader      Size     `yaml:"max_header"`
+	MaxHeaders     int      `yaml:"max_headers"`
 	MaxConnections int      `yaml:"max_connections"`
 	MaxReading     Size     `yaml:"max_reading"`
 	MaxQueue       Size     `yaml:"max_queue"`
@@ -44,6 +47,22 @@ type Clients struct {
 	MinRate        Size     `yaml:"min_rate"`
 	IdleTimeout    Duration `yaml:"idle_timeout"`
 	Preflight      Duration `yaml:"preflight"`
+	Drain          Duration `yaml:"drain"`
+	Rate           Rate     `yaml:"rate"`
+	TLS            TLS      `yaml:"tls"`
+}
+
+// Rate holds each client to a number of requests.
+type Rate struct {
+	PerSecond int `yaml:"per_second"` // 0: no limit
+	Burst     int `yaml:"burst"`
+}
+
+// TLS makes the clients' address speak HTTPS.
+type TLS struct {
+	Cert       string `yaml:"cert"` // both empty: plain HTTP
+	Key        string `yaml:"key"`
+	MinVersion string `yaml:"min_version"`
 }
 
 // Admin is the side that operators see.
@@ -140,6 +159,21 @@ type Compare struct {
 	MinEvents  uint64   `yaml:"min_events"`
 	Required   []string `yaml:"required"`
 	Confidence float64  `yaml:"confidence"`
+	Stages     []string `yaml:"stages"`
+}
+
+// AllStages in Compare.Stages stands for every stage that live has.
+const AllStages = "all"
+
+// Named are the stages that a PASS takes by name; none: every stage that live has.
+func (c *Compare) Named() []warehouse.Stage {
+	var out []warehouse.Stage
+	for _, s := range c.Stages {
+		if s != AllStages {
+			out = append(out, warehouse.Stage(s))
+		}
+	}
+	return out
 }
 
 // Deploy is what a cutover takes beside a PASS.
@@ -172,6 +206,8 @@ func Default() Config {
 			Origins:        []string{"http://localhost:*", "http://127.0.0.1:*"},
 			Headers:        []string{"User-Agent", "Accept-Language", "Referer", "Origin", "Content-Type", "Content-Encoding", "Sec-GPC", "DNT"},
 			MaxBody:        1 << 20,
+			MaxHeader:      32 << 10,
+			MaxHeaders:     100,
 			MaxConnections: 8192,
 			MaxReading:     64 << 20,
 			MaxQueue:       32 << 20,
@@ -179,6 +215,9 @@ func Default() Config {
 			MinRate:        16 << 10,
 			IdleTimeout:    Duration(75 * time.Second),
 			Preflight:      Duration(24 * time.Hour),
+			Drain:          Duration(time.Second),
+			Rate:           Rate{Burst: 200},
+			TLS:            TLS{MinVersion: "1.2"},
 		},
 		Admin: Admin{Listen: "127.0.0.1:8081"},
 		Feeds: Feeds{
@@ -213,7 +252,7 @@ func Default() Config {
 				MaxWait:    Duration(time.Minute),
 			},
 		},
-		Compare: Compare{MinEvents: 1, Confidence: 0.95},
+		Compare: Compare{MinEvents: 1, Confidence: 0.95, Stages: []string{AllStages}},
 		Deploy: Deploy{
 			MaxAge:  Duration(24 * time.Hour),
 			MaxTail: Duration(time.Hour),

@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 const example = "../../sparrow.example.yaml"
@@ -155,11 +157,16 @@ func TestMistakesAreErrors(t *testing.T) {
 		"address":          {file: "clients:\n  listen: localhost\n", want: []string{`setting clients.listen (SPARROW_CLIENTS_LISTEN): "localhost" is not an address`}},
 		"password in url":  {file: "stacks:\n  green:\n    url: http://u:hunter2@h:1\n", want: []string{"setting stacks.green.url", "without path or password"}},
 		"proxy":            {file: "clients:\n  trusted_proxies: [10.0.0.0/99]\n", want: []string{"clients.trusted_proxies", `"10.0.0.0/99" is neither`}},
+		"half of TLS":      {file: "clients: {tls: {cert: a.pem}}\n", want: []string{"clients.tls.key", "two files"}},
+		"old TLS":          {file: "clients: {tls: {min_version: \"1.0\"}}\n", want: []string{"clients.tls.min_version", "want 1.2 or 1.3"}},
 		"level":            {file: "telemetry: {level: loud}\n", want: []string{"telemetry.level", "want debug"}},
 		"zero":             {file: "feeds: {attempts: 0}\n", want: []string{"feeds.attempts", "must not be 0"}},
 		"negative":         {file: "feeds: {attempts: -1}\n", want: []string{"feeds.attempts", "is negative"}},
 		"protocol":         {file: "stacks: {blue: {protocol: carrier pigeon}}\n", want: []string{"stacks.blue.protocol", "want one of frames"}},
 		"proof of nothing": {file: "compare: {min_events: 0, confidence: 1}\n", want: []string{"compare.min_events", "compare.confidence"}},
+		"all and more":     {file: "compare: {stages: [all, ga4]}\n", want: []string{"compare.stages", "name it alone"}},
+		"no stage":         {file: "compare: {stages: []}\n", want: []string{"compare.stages", "is empty"}},
+		"a correction":     {environ: []string{"SPARROW_COMPARE_STAGES=trace,ga4/late"}, want: []string{"compare.stages", "corrections"}},
 		"pressure":         {environ: []string{"SPARROW_JOURNAL_PRESSURE=NaN"}, want: []string{"journal.pressure"}},
 		"several at once":  {file: "admin: {listen: x}\nwarehouse: {engine: sqlite}\n", want: []string{"admin.listen", "warehouse.engine"}},
 		"file not there":   {file: "-", want: []string{"no such file"}},
@@ -287,5 +294,16 @@ func TestAddress(t *testing.T) {
 		if got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("listen %q, url %q: %q, %v", c.listen, c.base, got, err)
 		}
+	}
+}
+
+func TestComparedStages(t *testing.T) {
+	c, err := Load("", nil)
+	if err != nil || c.Compare.Named() != nil {
+		t.Errorf("by default %q, %v; want none by name, which is all", c.Compare.Named(), err)
+	}
+	c, err = Load("", []string{"SPARROW_COMPARE_STAGES=trace,ga4"})
+	if want := []warehouse.Stage{"trace", "ga4"}; err != nil || !slices.Equal(c.Compare.Named(), want) {
+		t.Errorf("%q, %v; want %q", c.Compare.Named(), err, want)
 	}
 }

@@ -162,7 +162,7 @@ func distance(a, b string) int {
 
 // Absolute makes the paths that the program itself opens independent of the current folder.
 func (c *Config) Absolute() error {
-	for _, path := range []*string{&c.Data, &c.SecretFile, &c.TokenFile, &c.Journal.Credentials, &c.Stacks.Green.Build, &c.Stacks.Blue.Build} {
+	for _, path := range []*string{&c.Data, &c.SecretFile, &c.TokenFile, &c.Journal.Credentials, &c.Clients.TLS.Cert, &c.Clients.TLS.Key, &c.Stacks.Green.Build, &c.Stacks.Blue.Build} {
 		if *path == "" {
 			continue
 		}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // Validate returns every value that makes no sense, each with the setting's key and its environment variable. Bounds
@@ -48,6 +50,12 @@ func (c *Config) Validate() error {
 	if _, err := c.Clients.Proxies(); err != nil {
 		bad("clients.trusted_proxies", "%v", err)
 	}
+	if t := c.Clients.TLS; (t.Cert == "") != (t.Key == "") {
+		bad("clients.tls.key", "TLS takes two files: set clients.tls.cert and clients.tls.key, or neither")
+	}
+	if _, err := c.Clients.TLS.Version(); err != nil {
+		bad("clients.tls.min_version", "%v", err)
+	}
 	for _, stack := range event.Stacks() {
 		s, key := c.Stacks.Of(stack), "stacks."+string(stack)+"."
 		oneOf(key+"protocol", s.Protocol, "frames", "http")
@@ -68,6 +76,9 @@ func (c *Config) Validate() error {
 	}
 	if x := c.Compare.Confidence; !(x > 0 && x < 1) {
 		bad("compare.confidence", "%v: want a number between 0 and 1", x)
+	}
+	if err := c.Compare.checkStages(); err != nil {
+		bad("compare.stages", "%v", err)
 	}
 	if x := c.Journal.Pressure; !(x > 0 && x <= 0.9) {
 		bad("journal.pressure", "%v: want a number above 0 and at most 0.9, so that it sets in before requests are refused at 0.95", x)
@@ -90,9 +101,29 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// checkStages refuses what could not mean what it says.
+func (c *Compare) checkStages() error {
+	if len(c.Stages) == 0 {
+		return errors.New("is empty: name stages, or all")
+	}
+	for _, s := range c.Stages {
+		switch {
+		case s == AllStages && len(c.Stages) > 1:
+			return errors.New("all stands for every stage: name it alone, or name the stages")
+		case strings.TrimSpace(s) != s || s == "":
+			return fmt.Errorf("%q is no name of a stage", s)
+		case warehouse.Stage(s).Base() != warehouse.Stage(s):
+			return fmt.Errorf("%q: corrections belong to their stage, name that", s)
+		}
+	}
+	return nil
+}
+
 // mayBeZero are the numbers whose 0 means something.
 var mayBeZero = map[string]bool{
-	"warehouse.threads": true, // as many as there are CPUs
+	"warehouse.threads":       true, // as many as there are CPUs
+	"clients.drain":           true, // clients are not waited for
+	"clients.rate.per_second": true, // no limit
 }
 
 func envName(key string) string {
@@ -116,6 +147,20 @@ func (c *Clients) Proxies() ([]netip.Prefix, error) {
 		all = append(all, p)
 	}
 	return all, nil
+}
+
+// Enabled reports whether the clients' address speaks HTTPS.
+func (t TLS) Enabled() bool { return t.Cert != "" }
+
+// Version is the oldest version of TLS that is spoken.
+func (t TLS) Version() (uint16, error) {
+	switch t.MinVersion {
+	case "1.2":
+		return tls.VersionTLS12, nil
+	case "1.3":
+		return tls.VersionTLS13, nil
+	}
+	return 0, fmt.Errorf("%q: want 1.2 or 1.3", t.MinVersion)
 }
 
 // SlogLevel is the level of log messages from which on they are written.

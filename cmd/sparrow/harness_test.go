@@ -384,16 +384,19 @@ func (s *sparrow) status() status {
 // settled waits until both stacks have everything the journal holds.
 func (s *sparrow) settled() {
 	s.t.Helper()
-	s.await("both stacks caught up", 3*time.Minute, func() error {
-		var st status
-		if err := s.admin("/v1/status", &st); err != nil {
-			return err
+	s.await("both stacks caught up", 3*time.Minute, s.caughtUp)
+}
+
+// caughtUp returns nil if both stacks have everything, or what is missing.
+func (s *sparrow) caughtUp() error {
+	var st status
+	if err := s.admin("/v1/status", &st); err != nil {
+		return err
+	}
+	for name, stack := range st.Stacks {
+		if stack.Pending.Requests > 0 || stack.Cursor.Frame <= st.Journal.LastFrame {
+			return fmt.Errorf("%s stands at %d with %d requests pending, the journal ends at %d", name, stack.Cursor.Frame, stack.Pending.Requests, st.Journal.LastFrame)
 		}
-		for name, stack := range st.Stacks {
-			if stack.Pending.Requests > 0 || stack.Cursor.Frame <= st.Journal.LastFrame {
-				return fmt.Errorf("%s stands at %d with %d requests pending, the journal ends at %d", name, stack.Cursor.Frame, stack.Pending.Requests, st.Journal.LastFrame)
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }

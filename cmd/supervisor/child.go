@@ -117,6 +117,7 @@ func (c *child) run(now <-chan struct{}) {
 			asking.Wait()
 			if stop {
 				c.terminate(cmd, exited, now)
+				c.log.read(c.logged) // its last words
 				c.update(func(s *State) { s.PID, s.Phase, s.Why = 0, Stopped, "" })
 				return
 			}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +23,13 @@ const (
 	envOwn         = "SPARROW_HELD_FDS"         // descriptors to keep open until exit, for others to watch
 )
 
+// The same by which systemd hands down the sockets of a .socket unit, from descriptor 3 on.
+const (
+	envSystemd      = "LISTEN_FDS"     // how many
+	envSystemdPID   = "LISTEN_PID"     // whom they are for
+	envSystemdNames = "LISTEN_FDNAMES" // "clients:admin"
+)
+
 // Inheritance is what a process got from its supervisor. The zero value is that of a process started by hand.
 type Inheritance struct {
 	mu          sync.Mutex
@@ -31,10 +39,13 @@ type Inheritance struct {
 	wait        time.Duration
 }
 
-// Inherit takes what environ ("NAME=value") says a supervisor handed down. Call it once in a process: descriptors have
+// Inherit takes what environ ("NAME=value") says a supervisor, ours or systemd, handed down. Call it once in a process: descriptors have
 // one owner.
 func Inherit(environ []string) (*Inheritance, error) {
 	in := &Inheritance{listeners: map[string]int{}}
+	if err := in.fromSystemd(environ); err != nil {
+		return nil, err
+	}
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
 		var err error
@@ -64,6 +75,45 @@ func Inherit(environ []string) (*Inheritance, error) {
 		}
 	}
 	return in, nil
+}
+
+// fromSystemd takes the sockets of a .socket unit. They are called as FileDescriptorName= says; sockets without a name of
+// their own are the clients' and then the operators'.
+func (in *Inheritance) fromSystemd(environ []string) error {
+	values := map[string]string{}
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		values[name] = value
+	}
+	if values[envSystemd] == "" || values[envSystemdPID] != strconv.Itoa(os.Getpid()) {
+		return nil // none, or another process's
+	}
+	count, err := strconv.Atoi(values[envSystemd])
+	if err != nil || count < 0 {
+		return fmt.Errorf("environment variable %s=%s: want a number of sockets", envSystemd, values[envSystemd])
+	}
+	known := []string{"clients", "admin"}
+	names := strings.Split(values[envSystemdNames], ":")
+	for i := range count {
+		fd, err := descriptor(strconv.Itoa(3 + i))
+		if err != nil {
+			return fmt.Errorf("socket %d of %s=%d: %w", i+1, envSystemd, count, err)
+		}
+		name := ""
+		switch {
+		case i < len(names) && slices.Contains(known, names[i]):
+			name = names[i]
+		case i < len(known):
+			name = known[i]
+		default:
+			return fmt.Errorf("%s=%d: want at most two sockets, with FileDescriptorName=clients and FileDescriptorName=admin", envSystemd, count)
+		}
+		if _, twice := in.listeners[name]; twice {
+			return fmt.Errorf("%s=%s: two sockets for %s", envSystemdNames, values[envSystemdNames], name)
+		}
+		in.listeners[name] = fd
+	}
+	return nil
 }
 
 // descriptor checks that number is an open descriptor and keeps it from this process's own children.

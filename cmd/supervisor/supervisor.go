@@ -32,6 +32,7 @@ type Process struct {
 	URL       string        // answers /readyz
 	Listeners []*Listener   // handed down; closed by the supervisor at the end
 	Stage     int           // processes of a lower stage stop before those of a higher one, and start after them
+	Account   string        // a line of its log that begins so is told to the operator; empty: none is
 	Stop      time.Duration // from SIGTERM to SIGKILL; zero: 15 s
 }
 

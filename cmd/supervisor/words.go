@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -32,8 +33,11 @@ func (c *child) logged(line []byte) {
 		c.words, c.grave = e.text, e.grave
 	}
 	c.mu.Unlock()
-	if e.grave {
+	switch {
+	case e.grave:
 		c.surface(e.text)
+	case c.process.Account != "" && strings.HasPrefix(e.text, c.process.Account):
+		c.s.report(c.process.Name, slog.LevelInfo, e.text)
 	}
 }
 

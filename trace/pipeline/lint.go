@@ -36,13 +36,13 @@ type VendorLimits struct {
 func LimitsOf(vendor string) (VendorLimits, bool) {
 	l, ok := map[string]VendorLimits{
 		"ga4": {
-			Names: true, EventName: 40, PropertyName: 40, Properties: 25, Own: 2, Text: 100,
+			Names: true, EventName: 40, PropertyName: 40, Properties: 25, Own: 3, Text: 100,
 			Texts:    map[string]int{"page_title": 300, "page_referrer": 420, "page_location": 1000},
 			Prefixes: []string{"_", "firebase_", "ga_", "google_", "gtag."},
-			Events: []string{"ad_activeview", "ad_click", "ad_exposure", "ad_query", "ad_reward", "adunit_exposure", "app_clear_data", "app_exception", "app_remove", "app_store_refund",
+			Events: []string{"ad_activeview", "ad_click", "ad_exposure", "ad_impression", "ad_query", "ad_reward", "adunit_exposure", "app_background", "app_clear_data", "app_exception", "app_install", "app_remove", "app_store_refund",
 				"app_store_subscription_cancel", "app_store_subscription_convert", "app_store_subscription_renew", "app_update", "app_upgrade", "dynamic_link_app_open", "dynamic_link_app_update",
 				"dynamic_link_first_open", "error", "firebase_campaign", "first_open", "first_visit", "in_app_purchase", "notification_dismiss", "notification_foreground", "notification_open",
-				"notification_receive", "os_update", "screen_view", "session_start", "user_engagement"},
+				"notification_receive", "notification_send", "os_update", "screen_view", "session_start", "user_engagement"},
 			Scalars: true, Lists: []string{"items"}, Translated: []string{"pageview"}, EventIsDropped: "GA4 answers 204 and drops it silently",
 		},
 		"heap": {

@@ -43,13 +43,13 @@ const (
 type Result struct {
 	event.Position
 	Sink       Sink
-	Credential Sink // whose credential the request that passed the transport carried; empty: none passed
+	Credential Sink // whose credential the request that passed the transport carried; empty: none passed, or one of nobody's. In dry-run: of the request as built
 	Outcome    Outcome
 	Reason     string // few and fixed words, fit to label a metric: "name not allowed", "invalid id", "dry-run", "not sampled", "sent again after a crash"
 	Detail     string // for people: the vendor's answer about this event, scrubbed, at most 1 KiB
 	Status     int    // HTTP status of the last answer; 0: none
-	Attempts   uint32 // requests with this event that passed the transport
-	Digest     uint64 // first 8 bytes of SHA-256 of the vendor form that passed the transport last (without secrets, attempts, batching); 0: none passed
+	Attempts   uint32 // requests with this event that passed the transport; 0 in dry-run
+	Digest     uint64 // first 8 bytes of SHA-256 of the vendor form that passed the transport last (without secrets, attempts, batching); 0: none passed. In dry-run: of the request as built
 	At         int64  // when it was known, microseconds since the epoch
 	Request    []byte // the vendor form of this event (no secret), for failures, and for a sample by hash of the event's id; else nil
 	Response   []byte // what was answered, likewise

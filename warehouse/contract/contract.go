@@ -43,6 +43,20 @@ func Run(t *testing.T, open func(t *testing.T) warehouse.Warehouse) {
 		{"EachEventOnceInLiveAndOnceInStaging", viewsProperty},
 		{"ViewsShowRunZero", viewsRunZero},
 
+		{"OutcomesComeBackExactly", outcomesComeBack},
+		{"OutcomesFollowTheirStagesCursor", outcomesOverlap},
+		{"BadOutcomesAreRefusedWhole", badOutcomes},
+		{"CorrectionsShowTheLatest", corrections},
+		{"OutcomesInLiveAndStaging", outcomeViews},
+		{"OutcomesAndJournals", outcomeJournals},
+		{"ManyOutcomes", manyOutcomes},
+		{"ConcurrentStages", concurrentStages},
+
+		{"NormalisedHasFixedColumnsAtFirst", fixedOnly},
+		{"NormalisedTypes", typedColumns},
+		{"NormalisedNamesAreOnlyNames", oddNames},
+		{"NormalisedFollowsTheRoles", leadingColumns},
+
 		{"TypesOfValues", typesOfValues},
 		{"ParametersKeepTheirTypes", parameters},
 		{"LimitCutsAndSaysSo", limit},

@@ -2,69 +2,15 @@ package duckdb
 
 import (
 	"fmt"
-	"math"
-	"unicode/utf8"
 	"unsafe"
 
 	native "github.com/duckdb/duckdb-go-bindings"
 
 	"github.com/sparrowhq/sparrow/event"
-	"github.com/sparrowhq/sparrow/warehouse"
 )
 
-// rawColumns is the raw table of a stack, in the order in which appender.put fills it. The constraints cost little and
-// make an error of what DuckDB's appender would do silently: store NULL for a text that it finds not to be UTF-8.
-const rawColumns = `"eventId" VARCHAR NOT NULL, "timestamp" TIMESTAMP NOT NULL, event VARCHAR NOT NULL, data VARCHAR, "dataBytes" BLOB, ` +
-	`frame BIGINT NOT NULL, request INTEGER NOT NULL, item INTEGER NOT NULL, "itemsInRequest" INTEGER NOT NULL, ` +
-	`run BIGINT NOT NULL, build VARCHAR NOT NULL, context VARCHAR NOT NULL, CHECK ((data IS NULL) <> ("dataBytes" IS NULL))`
-
-// The columns of raw.
-const (
-	colEventID = iota
-	colTimestamp
-	colEvent
-	colData
-	colDataBytes
-	colFrame
-	colRequest
-	colItem
-	colItemsInRequest
-	colRun
-	colBuild
-	colContext
-	rawWidth
-)
-
-// checkRow refuses what raw cannot hold exactly. DuckDB would not: its appender stores NULL for a string that is not
-// UTF-8, and a number that does not fit its column would be cut.
-func checkRow(r *warehouse.Row) error {
-	switch {
-	case r.Frame > math.MaxInt64:
-		return fmt.Errorf("row %v: frame %d is beyond %d", r.Position, r.Frame, int64(math.MaxInt64))
-	case r.Request > math.MaxInt32:
-		return fmt.Errorf("row %v: request %d is beyond %d", r.Position, r.Request, math.MaxInt32)
-	case r.Item > math.MaxInt32:
-		return fmt.Errorf("row %v: item %d is beyond %d", r.Position, r.Item, math.MaxInt32)
-	case r.ItemsInRequest > math.MaxInt32:
-		return fmt.Errorf("row %v: %d items in the request are beyond %d", r.Position, r.ItemsInRequest, math.MaxInt32)
-	case r.Timestamp == math.MaxInt64 || r.Timestamp <= -math.MaxInt64:
-		return fmt.Errorf("row %v: timestamp %d is none", r.Position, r.Timestamp)
-	case !utf8.ValidString(r.EventID):
-		return fmt.Errorf("row %v: eventId is not UTF-8", r.Position)
-	case !utf8.ValidString(r.Event):
-		return fmt.Errorf("row %v: the event's name is not UTF-8", r.Position)
-	case !utf8.ValidString(r.Build):
-		return fmt.Errorf("row %v: build is not UTF-8", r.Position)
-	case !utf8.Valid(r.Context):
-		return fmt.Errorf("row %v: context is not UTF-8", r.Position)
-	case len(r.Data) > math.MaxUint32:
-		return fmt.Errorf("row %v: %d bytes of data are beyond %d", r.Position, len(r.Data), uint32(math.MaxUint32))
-	}
-	return nil
-}
-
-// appender writes rows into the raw table of one stack, in the open transaction of its connection (tried: what it
-// flushed is gone after ROLLBACK). It keeps nothing of a row after put returns.
+// appender writes rows into one table, in the open transaction of its connection (tried: what it flushed is gone after
+// ROLLBACK). It keeps nothing of a row after it was put.
 type appender struct {
 	handle native.Appender
 	chunk  native.DataChunk
@@ -72,23 +18,29 @@ type appender struct {
 	size   int // rows in chunk
 	full   int // rows a chunk can take
 
-	vectors  [rawWidth]native.Vector
-	data     [rawWidth]unsafe.Pointer
-	validity [rawWidth]unsafe.Pointer // of the columns that may be NULL
+	nullable []int // columns that may be NULL
+	vectors  []native.Vector
+	data     []unsafe.Pointer
+	validity []unsafe.Pointer // of the columns that may be NULL
+	last     []string         // what word wrote last into the column in this chunk
 }
 
-func newAppender(c *conn, stack event.Stack) (*appender, error) {
-	a := &appender{full: int(native.VectorSize())}
-	if native.AppenderCreateExt(c.handle, "", string(stack), "raw", &a.handle) == native.StateError {
+// newAppender prepares for a table of the given number of columns.
+func newAppender(c *conn, stack event.Stack, table string, width int, nullable ...int) (*appender, error) {
+	a := &appender{
+		full: int(native.VectorSize()), nullable: nullable,
+		vectors: make([]native.Vector, width), data: make([]unsafe.Pointer, width), validity: make([]unsafe.Pointer, width), last: make([]string, width),
+	}
+	if native.AppenderCreateExt(c.handle, "", string(stack), table, &a.handle) == native.StateError {
 		err := a.failure()
 		native.AppenderDestroy(&a.handle)
-		return nil, fmt.Errorf("appender for %s.raw: %w", stack, err)
+		return nil, fmt.Errorf("appender for %s.%s: %w", stack, table, err)
 	}
-	if n := native.AppenderColumnCount(a.handle); n != rawWidth {
+	if n := int(native.AppenderColumnCount(a.handle)); n != width {
 		native.AppenderDestroy(&a.handle)
-		return nil, fmt.Errorf("%s.raw has %d columns, want %d", stack, n, rawWidth)
+		return nil, fmt.Errorf("%s.%s has %d columns, want %d", stack, table, n, width)
 	}
-	for i := range rawWidth {
+	for i := range width {
 		a.types = append(a.types, native.AppenderColumnType(a.handle, native.IdxT(i)))
 	}
 	a.chunk = native.CreateDataChunk(a.types)
@@ -120,7 +72,8 @@ func (a *appender) reset() {
 		a.vectors[i] = native.DataChunkGetVector(a.chunk, native.IdxT(i))
 		a.data[i] = native.VectorGetData(a.vectors[i])
 	}
-	for _, i := range []int{colData, colDataBytes} {
+	clear(a.last)
+	for _, i := range a.nullable {
 		native.VectorEnsureValidityWritable(a.vectors[i])
 		a.validity[i] = native.VectorGetValidity(a.vectors[i])
 	}
@@ -135,6 +88,19 @@ func (a *appender) text(column int, s string) {
 	native.VectorAssignStringElement(a.vectors[column], native.IdxT(a.size), s)
 }
 
+// word writes a text that is likely the one of the row before. The vector's entry is then written again as it is: it
+// holds the text itself, or points to what the chunk keeps of it until it is reset.
+func (a *appender) word(column int, s string) {
+	const entry = 16 // bytes of a duckdb_string_t
+	if a.size > 0 && a.last[column] == s {
+		at := unsafe.Add(a.data[column], a.size*entry)
+		*(*[entry]byte)(at) = *(*[entry]byte)(unsafe.Add(at, -entry))
+		return
+	}
+	a.text(column, s)
+	a.last[column] = s
+}
+
 func (a *appender) bytes(column int, b []byte) {
 	native.VectorAssignStringElementLen(a.vectors[column], native.IdxT(a.size), b)
 }
@@ -143,35 +109,11 @@ func (a *appender) null(column int) {
 	native.ValiditySetRowInvalid(a.validity[column], native.IdxT(a.size))
 }
 
-// put adds a row that checkRow let through.
-func (a *appender) put(run uint64, r *warehouse.Row) error {
+// next makes room for a row.
+func (a *appender) next() error {
 	if a.size == a.full {
-		if err := a.push(); err != nil {
-			return err
-		}
+		return a.push()
 	}
-	a.text(colEventID, r.EventID)
-	set(a, colTimestamp, r.Timestamp)
-	a.text(colEvent, r.Event)
-	if utf8.Valid(r.Data) {
-		a.bytes(colData, r.Data)
-		a.null(colDataBytes)
-	} else {
-		a.null(colData)
-		a.bytes(colDataBytes, r.Data)
-	}
-	set(a, colFrame, int64(r.Frame))
-	set(a, colRequest, int32(r.Request))
-	set(a, colItem, int32(r.Item))
-	set(a, colItemsInRequest, int32(r.ItemsInRequest))
-	set(a, colRun, int64(run))
-	a.text(colBuild, r.Build)
-	if len(r.Context) > 0 {
-		a.bytes(colContext, r.Context)
-	} else {
-		a.text(colContext, "{}")
-	}
-	a.size++
 	return nil
 }
 

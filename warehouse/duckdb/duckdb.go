@@ -55,6 +55,8 @@ type Engine struct {
 	mu      sync.Mutex
 	closed  bool                 // guarded by mu; once true, reading does not grow
 	readers map[*reader]struct{} // guarded by mu
+
+	rest map[event.Stack]time.Time // when each stack may change its columns again while it is the candidate; guarded by mu
 }
 
 var _ warehouse.Warehouse = (*Engine)(nil)
@@ -64,7 +66,7 @@ func Open(o Options) (*Engine, error) {
 	if err := o.applyDefaults(); err != nil {
 		return nil, err
 	}
-	e := &Engine{o: o, state: new(state), slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}, readers: map[*reader]struct{}{}, executing: newExclusive()}
+	e := &Engine{o: o, state: new(state), slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}, readers: map[*reader]struct{}{}, rest: map[event.Stack]time.Time{}, executing: newExclusive()}
 	e.queries, e.stop = context.WithCancel(context.Background())
 	e.gate = newGate(e.state.live, o.Patience)
 	e.metrics = newMetrics(o.Telemetry.Registry)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -132,5 +133,8 @@ func TestStuckQueryLetsGo(t *testing.T) {
 	}
 	if _, err := e.Append(t.Context(), frames(event.Green, 0, 5, 5)); err != nil {
 		t.Errorf("append beside it: %v", err)
+	}
+	for e.stopReaders(nil) != nil { // Close would not wait that long on a busy machine
+		time.Sleep(watchEvery)
 	}
 }

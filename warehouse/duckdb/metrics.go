@@ -12,6 +12,7 @@ import (
 type metrics struct {
 	registry     prometheus.Registerer
 	rows         *prometheus.CounterVec
+	outcomes     *prometheus.CounterVec
 	transactions *prometheus.CounterVec
 	seconds      *prometheus.HistogramVec
 	batches      *prometheus.GaugeVec
@@ -33,6 +34,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		registry:     r,
 		rows:         counter("rows_total", "Rows appended.", "stack"),
+		outcomes:     counter("outcomes_total", "Outcomes appended, corrections included.", "stack"),
 		transactions: counter("transactions_total", "Transactions that appended.", "stack"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sparrow_warehouse_transaction_seconds", Help: "Duration of a transaction, its sync included.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}, []string{"stack"}),
@@ -49,7 +51,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.rows, m.transactions, m.seconds, m.batches, m.bytes, m.impatient, m.failures, m.reopened, m.queries, m.memory}
+	return []prometheus.Collector{m.rows, m.outcomes, m.transactions, m.seconds, m.batches, m.bytes, m.impatient, m.failures, m.reopened, m.queries, m.memory}
 }
 
 // unregister makes room for the next engine on the same registry.
@@ -65,7 +67,8 @@ func (m *metrics) queued(stack event.Stack, batches int, bytes int64) {
 }
 
 func (m *metrics) committed(stack event.Stack, t *transaction, took time.Duration) {
-	m.rows.WithLabelValues(string(stack)).Add(float64(t.rows))
+	m.rows.WithLabelValues(string(stack)).Add(float64(t.rows[rawRows]))
+	m.outcomes.WithLabelValues(string(stack)).Add(float64(t.rows[outcomes]))
 	m.transactions.WithLabelValues(string(stack)).Inc()
 	m.seconds.WithLabelValues(string(stack)).Observe(took.Seconds())
 }

@@ -124,6 +124,18 @@ func (c *conn) exec(sql string) error {
 	return nil
 }
 
+// execAll runs lists of statements without parameters.
+func (c *conn) execAll(lists ...[]string) error {
+	for _, list := range lists {
+		for _, sql := range list {
+			if err := c.exec(sql); err != nil {
+				return fmt.Errorf("%.300s: %w", sql, err)
+			}
+		}
+	}
+	return nil
+}
+
 // run runs one statement with parameters.
 func (c *conn) run(sql string, args ...any) error {
 	s, err := c.prepare(sql)

@@ -19,11 +19,11 @@ type Options struct {
 	Log       int64                // bytes the log may grow to before it is folded into the file; a sixteenth of Memory, see below
 	Telemetry *telemetry.Telemetry // nil: nobody listens
 
-	QueueBytes    int64         // bytes of batches that may wait per stack, the one being written included; 64 MiB
-	QueueBatches  int           // batches that may wait per stack; 1,024
-	LiveRows      int           // rows in one transaction of the live stack; 65,536
-	CandidateRows int           // rows in one transaction of the candidate; 4,096
-	Patience      time.Duration // after which the candidate gets one transaction although the live stack never pauses; 1 s
+	QueueBytes    int64         // bytes of batches of raw that may wait per stack, the one being written included, and as many of outcomes; 64 MiB
+	QueueBatches  int           // batches of raw that may wait per stack, and as many of outcomes; 1,024
+	LiveRows      int           // rows of raw in one transaction of the live stack, and as many outcomes; 65,536
+	CandidateRows int           // the same of the candidate; 4,096
+	Patience      time.Duration // after which the candidate gets one transaction although the live stack never pauses; 100 ms, see below
 
 	Queries int           // queries that run at the same time; others wait; 4
 	Limit   int           // rows in an answer that names no limit; 100,000
@@ -56,7 +56,10 @@ func (o *Options) applyDefaults() error {
 	def(&o.QueueBatches, 1024)
 	def(&o.LiveRows, 65536)
 	def(&o.CandidateRows, 4096)
-	def(&o.Patience, time.Second)
+	// With raw and four stages a stack the live one hardly ever pauses at 5,000 events a second on a busy machine. With 1 s
+	// the candidate then keeps 60 % of that pace, with 200 ms 85 %, with this nearly all; live's appends take as long with
+	// each (tried).
+	def(&o.Patience, 100*time.Millisecond)
 	def(&o.Queries, 4)
 	def(&o.Limit, 100_000)
 	def(&o.MaxWait, time.Minute)

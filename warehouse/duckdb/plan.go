@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"sort"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -24,11 +25,46 @@ type transaction struct {
 	opens    []warehouse.Journal // journals not seen before; at most one
 	records  []event.Record      // control records not seen before
 	timeline event.Timeline      // with records
-	rows     int
+	rows     [kinds]int
 	whole    []*pending // batches that are wholly stored with this transaction
 }
 
-// part is a range of a batch's rows.
+// kind is what a batch is made of. Each has bounds of its own, so that neither holds the other up.
+type kind int
+
+const (
+	rawRows  kind = iota // rows of raw
+	outcomes             // of all other stages together
+	kinds
+)
+
+func kindOf(b *warehouse.Batch) kind {
+	if b.Stage == warehouse.Raw {
+		return rawRows
+	}
+	return outcomes
+}
+
+// length is the number of rows or outcomes of a batch.
+func length(b *warehouse.Batch) int {
+	if kindOf(b) == rawRows {
+		return len(b.Rows)
+	}
+	return len(b.Outcomes)
+}
+
+// place is where the i-th row or outcome of a batch lies in the order that the stage's cursor follows.
+func place(b *warehouse.Batch, i int) event.Cursor {
+	switch {
+	case kindOf(b) == rawRows:
+		return event.Cursor{Frame: b.Rows[i].Frame, Request: b.Rows[i].Request}
+	case isLate(b.Stage):
+		return event.Cursor{Frame: b.From.Frame + uint64(i)}
+	}
+	return event.Cursor{Frame: b.Outcomes[i].Frame, Request: b.Outcomes[i].Position.Request}
+}
+
+// part is a range of a batch's rows or outcomes.
 type part struct {
 	from   *pending
 	lo, hi int
@@ -65,14 +101,19 @@ type refusal struct {
 	err   error
 }
 
-// pack fills one transaction with up to rows rows of the batches, in their order. A batch is cut only between requests,
-// with the cursor at the cut. It returns the batches that are refused, and changes p to what holds after the
-// transaction.
+// pack fills one transaction with up to rows rows of raw and as many outcomes, from the batches in their order. A batch
+// is cut only between requests, with the cursor at the cut. It returns the batches that are refused, and changes p to
+// what holds after the transaction.
 func (p *plan) pack(batches []*pending, rows int) (*transaction, []refusal) {
 	t := new(transaction)
 	var refused []refusal
+	var full [kinds]bool
 	for _, w := range batches {
 		b := w.batch
+		kind := kindOf(b)
+		if full[kind] {
+			continue // whatever comes later of a stage must not overtake
+		}
 		opens, records, timeline, err := p.admit(b)
 		if err != nil {
 			refused = append(refused, refusal{w, err})
@@ -84,12 +125,12 @@ func (p *plan) pack(batches []*pending, rows int) (*transaction, []refusal) {
 			refused = append(refused, refusal{w, &warehouse.GapError{Have: have, From: b.From}})
 			continue
 		}
-		lo, _ := slices.BinarySearchFunc(b.Rows, have, func(r warehouse.Row, c event.Cursor) int {
-			return event.Cursor{Frame: r.Frame, Request: r.Request}.Compare(c)
-		})
-		hi, to := cut(b, lo, rows-t.rows, t.rows == 0)
-		if hi == lo && hi < len(b.Rows) {
-			break // the transaction is full
+		n := length(b)
+		lo := sort.Search(n, func(i int) bool { return place(b, i).Compare(have) >= 0 })
+		hi, to := cut(b, lo, rows-t.rows[kind], t.rows[kind] == 0)
+		if hi == lo && hi < n {
+			full[kind] = true
+			continue
 		}
 		t.opens = append(t.opens, opens...)
 		p.journals = append(p.journals, opens...)
@@ -97,13 +138,14 @@ func (p *plan) pack(batches []*pending, rows int) (*transaction, []refusal) {
 		p.timeline, t.timeline = timeline, timeline
 		if hi > lo {
 			t.parts = append(t.parts, part{w, lo, hi})
-			t.rows += hi - lo
+			t.rows[kind] += hi - lo
 		}
 		if to.Compare(have) > 0 {
 			p.move(t, move{key: k, journal: b.Journal, to: to, rows: hi - lo, insert: !known})
 		}
-		if hi < len(b.Rows) {
-			break
+		if hi < n {
+			full[kind] = true
+			continue
 		}
 		t.whole = append(t.whole, w)
 	}
@@ -113,30 +155,29 @@ func (p *plan) pack(batches []*pending, rows int) (*transaction, []refusal) {
 // cut returns the end of the rows from lo that fit into room, and where the cursor stands after them. force takes one
 // whole request at least, however many items it has.
 func cut(b *warehouse.Batch, lo, room int, force bool) (hi int, to event.Cursor) {
-	if len(b.Rows)-lo <= room {
-		return len(b.Rows), b.To
+	n := length(b)
+	if n-lo <= room {
+		return n, b.To
 	}
-	same := func(i, j int) bool {
-		return b.Rows[i].Frame == b.Rows[j].Frame && b.Rows[i].Request == b.Rows[j].Request
-	}
+	same := func(i, j int) bool { return place(b, i) == place(b, j) }
 	hi = lo + max(room, 0)
 	for hi > lo && same(hi-1, hi) {
 		hi--
 	}
 	if hi == lo && force {
-		for hi = lo + 1; hi < len(b.Rows) && same(hi-1, hi); hi++ {
+		for hi = lo + 1; hi < n && same(hi-1, hi); hi++ {
 		}
 	}
-	if hi == len(b.Rows) {
+	if hi == n {
 		return hi, b.To
 	}
-	return hi, event.Cursor{Frame: b.Rows[hi].Frame, Request: b.Rows[hi].Request}
+	return hi, place(b, hi)
 }
 
 // move notes a cursor's new place, once per key.
 func (p *plan) move(t *transaction, m move) {
 	p.cursors[m.key] = m.to
-	if m.run == 0 {
+	if m.run == 0 && !isLate(m.stage) {
 		last := &p.journals[len(p.journals)-1]
 		last.Highest = max(last.Highest, highest(m.to))
 	}
@@ -199,23 +240,38 @@ func (p *plan) admit(b *warehouse.Batch) (opens []warehouse.Journal, records []e
 // for a stack that lagged when the old journal was lost: what it missed is then under holes.
 func (p *plan) journal(b *warehouse.Batch, initial uint64) ([]warehouse.Journal, error) {
 	n := len(p.journals)
+	lowest, any := uint64(0), length(b) > 0 && !isLate(b.Stage)
+	if any {
+		lowest = place(b, 0).Frame
+	}
 	if n > 0 && p.journals[n-1].ID == b.Journal {
-		if first := p.journals[n-1].First; len(b.Rows) > 0 && b.Rows[0].Frame < first && n > 1 {
-			return nil, &warehouse.JournalError{Known: p.journals[n-2].ID, Got: b.Journal, Highest: first - 1, First: b.Rows[0].Frame}
+		if first := p.journals[n-1].First; any && lowest < first && n > 1 {
+			return nil, &warehouse.JournalError{Known: p.journals[n-2].ID, Got: b.Journal, Highest: first - 1, First: lowest}
 		}
 		return nil, nil
 	}
-	for _, j := range p.journals {
-		if j.ID == b.Journal {
-			return nil, &warehouse.JournalError{Known: p.journals[n-1].ID, Got: b.Journal, Highest: p.journals[n-1].Highest, First: b.From.Frame}
+	for i, j := range p.journals {
+		if j.ID != b.Journal {
+			continue
 		}
+		// Raw of a journal that is gone cannot come any more. Outcomes can, as long as they are about its own frames.
+		if kindOf(b) == outcomes && (isLate(b.Stage) || highest(b.To) < p.journals[i+1].First) {
+			return nil, nil
+		}
+		return nil, &warehouse.JournalError{Known: p.journals[n-1].ID, Got: b.Journal, Highest: p.journals[n-1].Highest, First: b.From.Frame}
 	}
 	first := b.From.Frame
-	if initial > 0 {
+	switch {
+	case initial > 0:
 		first = initial
+	case isLate(b.Stage): // its range says nothing of frames
+		if n == 0 {
+			return nil, fmt.Errorf("stage %s corrects outcomes of journal %s, of which nothing is known: append what it corrects first", b.Stage, b.Journal)
+		}
+		first = 0
 	}
-	if len(b.Rows) > 0 {
-		first = min(first, max(b.Rows[0].Frame, b.From.Frame))
+	if any {
+		first = min(first, max(lowest, b.From.Frame))
 	}
 	if n > 0 {
 		var most uint64

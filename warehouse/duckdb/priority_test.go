@@ -76,7 +76,7 @@ func TestLiveComesFirst(t *testing.T) {
 			return
 		}
 		candidates++
-		most = max(most, tx.rows)
+		most = max(most, tx.rows[rawRows])
 		if !waiting {
 			between++
 		} else if began++; began > 1 {
@@ -152,7 +152,7 @@ func TestWaitingBatchesShareATransaction(t *testing.T) {
 	for queued := 0; queued < batches; {
 		q := e.writers[event.Green].queue
 		q.mu.Lock()
-		queued = q.batches
+		queued = q.total().batches
 		q.mu.Unlock()
 	}
 	e.shared.Unlock()
@@ -191,7 +191,7 @@ func TestOneBadBatchSparesItsNeighbours(t *testing.T) {
 	for queued := 0; queued < len(errs); {
 		q := e.writers[event.Green].queue
 		q.mu.Lock()
-		queued = q.batches
+		queued = q.total().batches
 		q.mu.Unlock()
 	}
 	e.shared.Unlock()

@@ -22,17 +22,23 @@ type outcome struct {
 }
 
 // queue holds the batches that wait for one stack's writer. It is bounded in batches and bytes, what the writer has
-// taken but not answered included; a full queue refuses.
+// taken but not answered included; a full queue refuses. Raw and outcomes have the same bounds, each for itself, so that
+// a backlog of outcomes does not keep raw out.
 type queue struct {
 	mu       sync.Mutex
 	cond     *sync.Cond // signalled when waiting grows or the queue is closed
 	waiting  []*pending
-	batches  int // waiting or taken
-	bytes    int64
+	held     [kinds]load // waiting or taken
 	closed   bool
 	maxBytes int64
 	max      int
 	changed  func(batches int, bytes int64) // called with what waits or is taken, whenever that changes
+}
+
+// load is a number of batches, and their bytes.
+type load struct {
+	batches int
+	bytes   int64
 }
 
 func newQueue(batches int, bytes int64, changed func(int, int64)) *queue {
@@ -44,18 +50,43 @@ func newQueue(batches int, bytes int64, changed func(int, int64)) *queue {
 func (q *queue) put(p *pending) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	held := &q.held[kindOf(p.batch)]
 	switch {
 	case q.closed:
 		return ErrClosed
-	case q.batches >= q.max || q.bytes+int64(p.bytes) > q.maxBytes && q.batches > 0:
+	case held.batches >= q.max || held.bytes+int64(p.bytes) > q.maxBytes && held.batches > 0:
 		return warehouse.ErrBusy
 	}
 	q.waiting = append(q.waiting, p)
-	q.batches++
-	q.bytes += int64(p.bytes)
-	q.changed(q.batches, q.bytes)
+	held.batches++
+	held.bytes += int64(p.bytes)
+	q.tell()
 	q.cond.Signal()
 	return nil
+}
+
+// tell says what is held; q.mu is held.
+func (q *queue) tell() {
+	all := q.total()
+	q.changed(all.batches, all.bytes)
+}
+
+// total is what waits or is taken; q.mu is held.
+func (q *queue) total() (all load) {
+	for _, l := range q.held {
+		all.batches += l.batches
+		all.bytes += l.bytes
+	}
+	return all
+}
+
+// waitingNow returns what waits, without waiting for anything.
+func (q *queue) waitingNow() []*pending {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	work := q.waiting
+	q.waiting = nil
+	return work
 }
 
 // take waits until there is something, and returns all of it; nothing once the queue is closed.
@@ -80,9 +111,10 @@ func (q *queue) answer(p *pending, o outcome) {
 
 // gone forgets a batch; q.mu is held.
 func (q *queue) gone(p *pending) {
-	q.batches--
-	q.bytes -= int64(p.bytes)
-	q.changed(q.batches, q.bytes)
+	held := &q.held[kindOf(p.batch)]
+	held.batches--
+	held.bytes -= int64(p.bytes)
+	q.tell()
 }
 
 // abandon gives a batch up. It reports whether the batch was still waiting: then nobody will touch it again. Otherwise

@@ -3,23 +3,17 @@ package duckdb
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/sparrowhq/sparrow/event"
 )
 
 // format is the file format this build writes, and the newest it reads.
-const format = 1
+const format = 2
 
 // schema creates everything that a file of this format holds. Tables have no keys: DuckDB would keep an index in memory
 // for each, and the one cursor per stage already makes appends idempotent.
 func schema() []string {
-	var ddl []string
-	for _, stack := range event.Stacks() {
-		ddl = append(ddl, fmt.Sprintf("CREATE SCHEMA %s", stack), fmt.Sprintf("CREATE TABLE %s.raw (%s)", stack, rawColumns))
-	}
-	ddl = append(ddl,
-		"CREATE SCHEMA live", "CREATE SCHEMA staging",
+	ddl := []string{
 		"CREATE TABLE meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL)",
 		fmt.Sprintf("INSERT INTO meta VALUES ('format', '%d')", format),
 		`CREATE TABLE timeline (sequence BIGINT NOT NULL, generation BIGINT NOT NULL, kind VARCHAR NOT NULL, live VARCHAR NOT NULL, "from" BIGINT NOT NULL, "at" TIMESTAMP NOT NULL, record VARCHAR NOT NULL)`,
@@ -28,9 +22,26 @@ func schema() []string {
 		// highest is NULL for the journal that is written now: then the cursors tell, so that appending touches one row,
 		// not two, and never a row that the other stack's transaction touches too.
 		`CREATE TABLE journals_seen (id VARCHAR NOT NULL, first BIGINT NOT NULL, highest BIGINT)`,
-		`CREATE VIEW journals AS SELECT id, first, coalesce(highest, (SELECT max(CASE WHEN request > 0 THEN frame ELSE frame - 1 END) FROM cursors WHERE run = 0 AND journal = id), first) AS highest FROM journals_seen`,
-	)
-	return append(ddl, views(event.Timeline{})...)
+		"CREATE SCHEMA live", "CREATE SCHEMA staging",
+	}
+	for _, stack := range event.Stacks() {
+		ddl = append(ddl, fmt.Sprintf("CREATE SCHEMA %s", stack), fmt.Sprintf("CREATE TABLE %s.raw (%s)", stack, rawColumns))
+	}
+	return append(ddl, schema2()...)
+}
+
+// schema2 creates what format 2 added.
+func schema2() []string {
+	ddl := []string{
+		// properties is the JSON list of warehouse.Property that the stack's raw_normalized has columns for.
+		"CREATE TABLE normalized (stack VARCHAR NOT NULL, properties VARCHAR NOT NULL)",
+		// The cursor of corrections counts them and says nothing of frames.
+		`CREATE OR REPLACE VIEW journals AS SELECT id, first, coalesce(highest, (SELECT max(CASE WHEN request > 0 THEN frame ELSE frame - 1 END) FROM cursors WHERE run = 0 AND journal = id AND NOT ends_with(stage, '/late')), first) AS highest FROM journals_seen`,
+	}
+	for _, stack := range event.Stacks() {
+		ddl = append(ddl, fmt.Sprintf("CREATE TABLE %s.outcomes_log (%s)", stack, outcomeColumns), outcomesView(stack))
+	}
+	return ddl
 }
 
 // errNewer says that the file was written by a newer build.
@@ -51,12 +62,7 @@ func migrate(c *conn) error {
 			return errors.New("it is a DuckDB file of something else: give the warehouse a file of its own")
 		}
 		return c.transaction(func() error {
-			for _, ddl := range schema() {
-				if err := c.exec(ddl); err != nil {
-					return fmt.Errorf("%s: %w", ddl, err)
-				}
-			}
-			return nil
+			return c.execAll(schema(), views(event.Timeline{}, nil))
 		})
 	}
 	v, err := c.value("SELECT value FROM meta WHERE name = 'format'")
@@ -70,41 +76,15 @@ func migrate(c *conn) error {
 	if have > format {
 		return fmt.Errorf("%w: its format is %d, this build reads %d; run the newer build", errNewer, have, format)
 	}
-	return nil
-}
-
-// views cuts both stacks' tables into live and staging: two views whose frame ranges are the timeline's, as literals,
-// so that DuckDB skips what lies outside by its row groups' bounds.
-func views(t event.Timeline) []string {
-	var out []string
-	for _, v := range []struct {
-		schema string
-		role   func(event.Stack) event.Stack // the stack whose live frames the view takes from a stack's table
-	}{
-		{"live", func(s event.Stack) event.Stack { return s }},
-		{"staging", event.Stack.Other},
-	} {
-		var parts []string
-		for _, stack := range event.Stacks() {
-			parts = append(parts, fmt.Sprintf(`SELECT *, '%s' AS stack FROM %s.raw WHERE run = 0 AND %s`, stack, stack, within(t.Spans(v.role(stack)))))
+	if have == format {
+		return nil
+	}
+	// From format 1, the only other one: nothing that is there changes.
+	return c.transaction(func() error {
+		timeline, err := loadTimeline(c)
+		if err != nil {
+			return err
 		}
-		out = append(out, fmt.Sprintf("CREATE OR REPLACE VIEW %s.raw AS %s", v.schema, strings.Join(parts, " UNION ALL ")))
-	}
-	return out
-}
-
-// within is the condition that frame lies in one of the spans.
-func within(spans []event.Span) string {
-	if len(spans) == 0 {
-		return "false"
-	}
-	var or []string
-	for _, s := range spans {
-		if s.Last == 0 {
-			or = append(or, fmt.Sprintf("frame >= %d", s.First))
-		} else {
-			or = append(or, fmt.Sprintf("frame BETWEEN %d AND %d", s.First, s.Last))
-		}
-	}
-	return "(" + strings.Join(or, " OR ") + ")"
+		return c.execAll(schema2(), views(timeline, nil), []string{fmt.Sprintf("UPDATE meta SET value = '%d' WHERE name = 'format'", format)})
+	})
 }

@@ -26,6 +26,8 @@ type state struct {
 	cursors  map[key]event.Cursor
 	journals []warehouse.Journal // by first appearance; the last one is the one written now
 	timeline event.Timeline
+
+	normalized map[event.Stack][]warehouse.Property
 }
 
 func (s *state) cursor(k key) event.Cursor {
@@ -76,7 +78,21 @@ func (s *state) load(c *conn) error {
 	if err != nil {
 		return fmt.Errorf("journals: %w", err)
 	}
-	var timeline event.Timeline
+	timeline, err := loadTimeline(c)
+	if err != nil {
+		return err
+	}
+	normalized, err := loadNormalized(c)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cursors, s.journals, s.timeline, s.normalized = cursors, journals, timeline, normalized
+	return nil
+}
+
+func loadTimeline(c *conn) (timeline event.Timeline, err error) {
 	err = c.rows("SELECT sequence, record FROM timeline ORDER BY sequence", nil, func(r []any) error {
 		record, err := event.DecodeRecord(uint64(r[0].(int64)), []byte(r[1].(string)))
 		if err != nil {
@@ -86,12 +102,30 @@ func (s *state) load(c *conn) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("timeline: %w", err)
+		err = fmt.Errorf("timeline: %w", err)
 	}
+	return timeline, err
+}
+
+// columns returns the properties that each stack's raw_normalized has columns for. Nobody changes the map.
+func (s *state) columns() map[event.Stack][]warehouse.Property {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cursors, s.journals, s.timeline = cursors, journals, timeline
-	return nil
+	return s.normalized
+}
+
+// now returns the timeline.
+func (s *state) now() event.Timeline {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.timeline
+}
+
+// normalise takes over what a committed transaction did to the columns.
+func (s *state) normalise(all map[event.Stack][]warehouse.Property) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.normalized = all
 }
 
 // commit takes over what a committed transaction did.
@@ -104,7 +138,7 @@ func (s *state) commit(t *transaction) {
 	}
 	for _, m := range t.moves {
 		s.cursors[m.key] = m.to
-		if m.run == 0 {
+		if m.run == 0 && !isLate(m.stage) {
 			last := &s.journals[len(s.journals)-1]
 			last.Highest = max(last.Highest, highest(m.to))
 		}

@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -10,7 +11,6 @@ import (
 	native "github.com/duckdb/duckdb-go-bindings"
 
 	"github.com/sparrowhq/sparrow/event"
-	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // writer is the one goroutine that appends for a stack: it packs whatever waits into as few transactions as its bound
@@ -21,9 +21,9 @@ type writer struct {
 	queue *queue
 
 	// Guarded by Engine.shared, held in any way. nil while the file is not open.
-	conn     *conn
-	appender *appender
-	update   *statement // moves a cursor
+	conn   *conn
+	tables [kinds]*appender
+	update *statement // moves a cursor
 
 	// Owned by run.
 	single  int // how many batches to try one at a time, since together they failed
@@ -44,11 +44,29 @@ func (w *writer) open(db *database) (err error) {
 	if w.conn, err = db.connect(); err != nil {
 		return err
 	}
-	if w.appender, err = newAppender(w.conn, w.stack); err != nil {
+	if err = w.openTables(); err != nil {
 		return err
 	}
 	w.update, err = w.conn.prepare(`UPDATE cursors SET journal = ?, frame = ?, request = ?, "rows" = "rows" + ? WHERE stack = ? AND run = ? AND stage = ?`)
 	return err
+}
+
+func (w *writer) openTables() (err error) {
+	if w.tables[rawRows], err = newRawAppender(w.conn, w.stack); err != nil {
+		return err
+	}
+	w.tables[outcomes], err = newOutcomeAppender(w.conn, w.stack)
+	return err
+}
+
+// closeTables gives up what is not flushed.
+func (w *writer) closeTables() {
+	for i, a := range w.tables {
+		if a != nil {
+			a.close()
+			w.tables[i] = nil
+		}
+	}
 }
 
 func (w *writer) close() {
@@ -56,10 +74,7 @@ func (w *writer) close() {
 		w.update.close()
 		w.update = nil
 	}
-	if w.appender != nil {
-		w.appender.close()
-		w.appender = nil
-	}
+	w.closeTables()
 	if w.conn != nil {
 		w.conn.close()
 		w.conn = nil
@@ -74,9 +89,11 @@ func (w *writer) run() {
 		if work == nil {
 			return
 		}
-		// By where they begin: concurrent callers may have queued neighbours the wrong way round.
-		slices.SortStableFunc(work, func(a, b *pending) int { return a.batch.From.Compare(b.batch.From) })
 		for len(work) > 0 {
+			if w.single == 0 {
+				work = append(work, w.queue.waitingNow()...) // so that nobody waits for more than one transaction
+			}
+			arrange(work)
 			if w.e.gate.enter(w.stack) {
 				w.e.metrics.impatient.WithLabelValues(string(w.stack)).Inc()
 			}
@@ -85,6 +102,21 @@ func (w *writer) run() {
 			}
 		}
 	}
+}
+
+// arrange orders batches: stages take turns by how long they have been waiting, so that none that catches up holds the
+// others up; those of one stage by where they begin, since concurrent callers may have queued neighbours the wrong way
+// round.
+func arrange(work []*pending) {
+	turn := map[key]int{}
+	for i, p := range work {
+		if _, ok := turn[keyOf(p.batch)]; !ok {
+			turn[keyOf(p.batch)] = i
+		}
+	}
+	slices.SortStableFunc(work, func(a, b *pending) int {
+		return cmp.Or(cmp.Compare(turn[keyOf(a.batch)], turn[keyOf(b.batch)]), a.batch.From.Compare(b.batch.From))
+	})
 }
 
 // step commits one transaction and returns the batches that are not answered yet.
@@ -169,9 +201,9 @@ func (w *writer) attempt(try []*pending) (t *transaction, refused []refusal, ope
 		w.e.metrics.committed(w.stack, t, time.Since(start))
 		return t, refused, w.e.opened, nil
 	}
-	err = fmt.Errorf("warehouse: %d rows of %s: %w", t.rows, w.stack, err)
+	err = fmt.Errorf("warehouse: %d rows and %d outcomes of %s: %w", t.rows[rawRows], t.rows[outcomes], w.stack, err)
 	w.e.metrics.failures.Inc()
-	w.e.o.Telemetry.Failure("append failed", err, slog.String("stack", string(w.stack)), slog.Int("rows", t.rows))
+	w.e.o.Telemetry.Failure("append failed", err, slog.String("stack", string(w.stack)), slog.Int("rows", t.rows[rawRows]), slog.Int("outcomes", t.rows[outcomes]))
 	if !broken(err) {
 		if again := w.reset(); again != nil {
 			err = &commitError{fmt.Errorf("%w; then: %w", err, again)}
@@ -197,27 +229,26 @@ func (w *writer) plan(try []*pending) (*transaction, []refusal, func()) {
 	return t, refused, w.e.shared.Unlock
 }
 
-// reset gives the writer a fresh appender: what the old one holds of a transaction that failed must not come with the
+// reset gives the writer fresh appenders: what the old ones hold of a transaction that failed must not come with the
 // next.
 func (w *writer) reset() error {
-	w.appender.close()
-	w.appender = nil
-	var err error
-	w.appender, err = newAppender(w.conn, w.stack)
-	return err
+	w.closeTables()
+	return w.openTables()
 }
 
 // apply writes everything of the transaction.
 func (w *writer) apply(t *transaction) error {
 	for _, p := range t.parts {
-		for i := p.lo; i < p.hi; i++ {
-			if err := w.appender.put(p.from.batch.Run, &p.from.batch.Rows[i]); err != nil {
+		if err := w.put(p); err != nil {
+			return err
+		}
+	}
+	for kind, a := range w.tables {
+		if t.rows[kind] > 0 {
+			if err := a.flush(); err != nil {
 				return err
 			}
 		}
-	}
-	if err := w.appender.flush(); err != nil {
-		return err
 	}
 	if w.e.fault != nil {
 		if err := w.e.fault(t); err != nil {
@@ -245,6 +276,22 @@ func (w *writer) apply(t *transaction) error {
 	return w.countRows()
 }
 
+func (w *writer) put(p part) error {
+	b := p.from.batch
+	for i := p.lo; i < p.hi; i++ {
+		var err error
+		if kindOf(b) == rawRows {
+			err = w.tables[rawRows].put(b.Run, &b.Rows[i])
+		} else {
+			err = w.tables[outcomes].putOutcome(b.Run, b.Stage.Base(), &b.Outcomes[i])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (w *writer) moveCursor(m move) error {
 	if m.insert {
 		return w.conn.run(`INSERT INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?)`, string(m.stack), int64(m.run), string(m.stage), m.journal, m.to.Frame, m.to.Request, m.rows)
@@ -269,14 +316,20 @@ func (w *writer) countRows() error {
 	return checkCounts(w.conn, w.stack)
 }
 
-// checkCounts compares the number of rows of a stack with what its cursors have counted.
+// checkCounts compares the number of rows and outcomes of a stack with what its cursors have counted.
 func checkCounts(c *conn, stack event.Stack) error {
-	return c.rows(fmt.Sprintf(`SELECT (SELECT count(*) FROM %s.raw), (SELECT coalesce(sum("rows"), 0)::BIGINT FROM cursors WHERE stack = '%s')`, stack, stack), nil, func(r []any) error {
-		if r[0] != r[1] {
-			return fmt.Errorf("%s.raw has %v rows, its cursors have counted %v: the file is damaged", stack, r[0], r[1])
+	for table, stages := range map[string]string{"raw": "stage = 'raw'", "outcomes_log": "stage <> 'raw'"} {
+		err := c.rows(fmt.Sprintf(`SELECT (SELECT count(*) FROM %s.%s), (SELECT coalesce(sum("rows"), 0)::BIGINT FROM cursors WHERE stack = '%s' AND %s)`, stack, table, stack, stages), nil, func(r []any) error {
+			if r[0] != r[1] {
+				return fmt.Errorf("%s.%s has %v rows, its cursors have counted %v: the file is damaged", stack, table, r[0], r[1])
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 func (w *writer) extendTimeline(t *transaction) error {
@@ -290,44 +343,8 @@ func (w *writer) extendTimeline(t *transaction) error {
 			return fmt.Errorf("control record at %d: %w", r.Sequence, err)
 		}
 	}
-	for _, ddl := range views(t.timeline) {
-		if err := w.conn.exec(ddl); err != nil {
-			return fmt.Errorf("views: %w", err)
-		}
-	}
-	return nil
-}
-
-// check refuses a batch that no state of the warehouse could take.
-func check(b *warehouse.Batch) error {
-	if _, err := event.ParseStack(string(b.Stack)); err != nil {
-		return err
-	}
-	switch {
-	case b.Stage == "":
-		return fmt.Errorf("batch [%v, %v) of %s names no stage", b.From, b.To, b.Stack)
-	case b.Stage != warehouse.Raw && len(b.Rows) > 0:
-		return fmt.Errorf("batch [%v, %v) of %s has %d rows of raw for stage %s", b.From, b.To, b.Stack, len(b.Rows), b.Stage)
-	case b.Run == 0 && b.Journal == "":
-		return fmt.Errorf("batch [%v, %v) of %s names no journal", b.From, b.To, b.Stack)
-	case b.Run > maxInt || b.From.Frame > maxInt || b.To.Frame > maxInt || b.To.Request > maxInt32:
-		return fmt.Errorf("batch [%v, %v) of %s, run %d, is beyond what the warehouse can count", b.From, b.To, b.Stack, b.Run)
-	case b.From.Compare(b.To) > 0:
-		return fmt.Errorf("batch [%v, %v) of %s ends before it begins", b.From, b.To, b.Stack)
-	}
-	for i := range b.Rows {
-		r := &b.Rows[i]
-		if err := checkRow(r); err != nil {
-			return err
-		}
-		at := event.Cursor{Frame: r.Frame, Request: r.Request}
-		if at.Compare(b.From) < 0 || at.Compare(b.To) >= 0 {
-			return fmt.Errorf("row %v lies outside its batch [%v, %v)", r.Position, b.From, b.To)
-		}
-		// A row given twice is stored twice: the warehouse keeps what a stack wrote, and compare is who says it is wrong.
-		if i > 0 && b.Rows[i-1].Position.Compare(r.Position) > 0 {
-			return fmt.Errorf("row %v comes after row %v: rows must be in order", r.Position, b.Rows[i-1].Position)
-		}
+	if err := w.conn.execAll(views(t.timeline, w.e.state.columns())); err != nil {
+		return fmt.Errorf("views: %w", err)
 	}
 	return nil
 }

@@ -12,8 +12,27 @@ import (
 	"github.com/sparrowhq/sparrow/warehouse"
 )
 
-// batchFormat is the Batch format this build writes, and the newest it reads.
-const batchFormat = 1
+// The Batch formats this build reads and writes: without outcomes, and with them.
+const (
+	batchFormat    = 1
+	outcomesFormat = 2
+)
+
+// words says each of the words of a batch once.
+type words struct {
+	index map[string]uint32
+	list  [][]byte
+}
+
+func (w *words) of(s string) uint32 {
+	i, ok := w.index[s]
+	if !ok {
+		i = uint32(len(w.list))
+		w.index[s] = i
+		w.list = append(w.list, []byte(s))
+	}
+	return i
+}
 
 // encodeBatch returns the batch's bytes.
 func encodeBatch(b *warehouse.Batch) ([]byte, error) {
@@ -37,24 +56,20 @@ func encodeBatch(b *warehouse.Batch) ([]byte, error) {
 		}
 		m.EventIds, m.Data = make([]byte, 0, ids), make([]byte, 0, data)
 	}
-	words := map[string]uint32{}
-	word := func(s string) uint32 {
-		i, ok := words[s]
-		if !ok {
-			i = uint32(len(m.Words))
-			words[s] = i
-			m.Words = append(m.Words, []byte(s))
-		}
-		return i
-	}
+	said := &words{index: map[string]uint32{}}
 	for i := range b.Rows {
 		r := &b.Rows[i]
 		m.Frame[i], m.Timestamp[i] = r.Frame, r.Timestamp
 		m.Request[i], m.Item[i], m.ItemsInRequest[i] = r.Request, r.Item, r.ItemsInRequest
 		m.EventIdBytes[i], m.DataBytes[i] = uint32(len(r.EventID)), uint32(len(r.Data))
 		m.EventIds, m.Data = append(m.EventIds, r.EventID...), append(m.Data, r.Data...)
-		m.Event[i], m.Build[i], m.Context[i] = word(r.Event), word(r.Build), word(unsafe.String(unsafe.SliceData(r.Context), len(r.Context)))
+		m.Event[i], m.Build[i], m.Context[i] = said.of(r.Event), said.of(r.Build), said.of(unsafe.String(unsafe.SliceData(r.Context), len(r.Context)))
 	}
+	if len(b.Outcomes) > 0 {
+		m.Format = outcomesFormat
+		m.Outcomes = encodeOutcomes(b.Outcomes, said)
+	}
+	m.Words = said.list
 	return proto.Marshal(m)
 }
 
@@ -64,8 +79,11 @@ func decodeBatch(body []byte) (*warehouse.Batch, error) {
 	if err := proto.Unmarshal(body, m); err != nil {
 		return nil, fmt.Errorf("batch of %d bytes: %w", len(body), err)
 	}
-	if m.Format != batchFormat {
-		return nil, fmt.Errorf("batch format %d: this build reads %d; upgrade the warehouse process first", m.Format, batchFormat)
+	switch {
+	case m.Format != batchFormat && m.Format != outcomesFormat:
+		return nil, fmt.Errorf("batch format %d: this build reads %d and %d; upgrade the warehouse process first", m.Format, batchFormat, outcomesFormat)
+	case m.Format == batchFormat && m.Outcomes != nil:
+		return nil, fmt.Errorf("batch of format %d with outcomes: they are of format %d", batchFormat, outcomesFormat)
 	}
 	b := &warehouse.Batch{
 		Stack: event.Stack(m.Stack), Run: m.Run, Stage: warehouse.Stage(m.Stage), Journal: m.Journal,
@@ -81,14 +99,15 @@ func decodeBatch(body []byte) (*warehouse.Batch, error) {
 			return nil, fmt.Errorf("batch of %d rows: %d values of %s", n, have, name)
 		}
 	}
-	if n == 0 {
-		return b, nil
-	}
-	ids, data := string(m.EventIds), m.Data
 	words := make([]string, len(m.Words))
 	for i, w := range m.Words {
 		words[i] = string(w)
 	}
+	var err error
+	if b.Outcomes, err = decodeOutcomes(m.Outcomes, words); err != nil || n == 0 {
+		return b, err
+	}
+	ids, data := string(m.EventIds), m.Data
 	b.Rows = make([]warehouse.Row, n)
 	for i := range b.Rows {
 		r := &b.Rows[i]

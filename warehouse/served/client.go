@@ -107,6 +107,18 @@ func (c *Client) Journals(ctx context.Context) ([]warehouse.Journal, error) {
 	return js, err
 }
 
+// Normalise implements warehouse.Normaliser.
+func (c *Client) Normalise(ctx context.Context, stack event.Stack, properties []warehouse.Property) error {
+	if err := warehouse.CheckProperties(properties); err != nil { // JSON would make valid what is not UTF-8
+		return fmt.Errorf("warehouse: raw_normalized of %s: %w", stack, err)
+	}
+	body, err := json.Marshal(normalisation{Stack: stack, Properties: properties})
+	if err != nil {
+		return fmt.Errorf("warehouse: raw_normalized of %s: %w", stack, err)
+	}
+	return c.json(ctx, http.MethodPost, "/v1/normalise", body, http.Header{"Content-Type": {"application/json"}}, new(struct{}))
+}
+
 // Query implements warehouse.Reader.
 func (c *Client) Query(ctx context.Context, q warehouse.Query) (*warehouse.Rows, error) {
 	body, err := encodeQuery(q)

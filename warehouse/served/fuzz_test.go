@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -26,6 +27,11 @@ func FuzzBatch(f *testing.F) {
 				{Position: event.Position{Frame: 1, Request: 2, Item: 3}, EventID: "id\xff", Timestamp: -5, Event: "e\x00", Data: []byte{0, 255}, ItemsInRequest: 4, Build: "b", Context: []byte("{}")},
 				{Position: event.Position{Frame: math.MaxUint64, Request: math.MaxUint32, Item: math.MaxUint32}, Timestamp: math.MaxInt64, ItemsInRequest: math.MaxUint32},
 			}},
+		{Stack: event.Green, Stage: "ga4", Journal: "j", From: event.Cursor{Frame: 7}, To: event.Cursor{Frame: 9}, Outcomes: []warehouse.Outcome{
+			{Position: event.Position{Frame: 7, Request: 1, Item: 2}, Timestamp: 1_700_000_000_000_000, Build: "b", Event: "e\xff", Sink: "production", Outcome: "delivered", Reason: "r", Status: 204, Attempts: 2, Digest: math.MaxUint64, Latency: -3, Request: []byte{}, Response: []byte("answer\x00")},
+			{Position: event.Position{Frame: math.MaxUint64, Request: math.MaxUint32, Item: math.MaxUint32}, Timestamp: math.MinInt64, Build: "b", Status: math.MinInt32, Attempts: math.MaxUint32, Latency: math.MaxInt64, Revision: 3},
+			{Timestamp: math.MaxInt64, Request: []byte("request")},
+		}},
 	} {
 		data, err := encodeBatch(b)
 		if err != nil {
@@ -60,7 +66,69 @@ func describeBatch(b *warehouse.Batch) string {
 	for _, r := range b.Rows {
 		s += fmt.Sprintf("%v %q %d %q %q %d %q %q\n", r.Position, r.EventID, r.Timestamp, r.Event, r.Data, r.ItemsInRequest, r.Build, r.Context)
 	}
+	for _, o := range b.Outcomes {
+		s += fmt.Sprintf("%+v %v %v\n", o, o.Request == nil, o.Response == nil)
+	}
 	return s
+}
+
+func TestBatchesComeBack(t *testing.T) {
+	b := &warehouse.Batch{Stack: event.Green, Stage: "ga4", Journal: "j", From: event.Cursor{Frame: 7}, To: event.Cursor{Frame: 9}, Outcomes: []warehouse.Outcome{
+		{Position: event.Position{Frame: 7, Request: 1, Item: 2}, Timestamp: 1_700_000_000_000_000, Build: "b", Event: "e\xff", Sink: "production", Outcome: "delivered", Reason: "r", Status: 204, Attempts: 2, Digest: math.MaxUint64, Latency: -3, Request: []byte{}, Response: []byte("answer\x00")},
+		{Position: event.Position{Frame: math.MaxUint64, Request: math.MaxUint32, Item: math.MaxUint32}, Timestamp: math.MinInt64, Build: "b", Status: math.MinInt32, Attempts: math.MaxUint32, Latency: math.MaxInt64, Revision: 3},
+		{Timestamp: math.MaxInt64, Request: []byte("request")},
+	}}
+	data, err := encodeBatch(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := decodeBatch(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(b, back); diff != "" {
+		t.Errorf("(-sent +received):\n%s", diff)
+	}
+}
+
+// TestOldFormat reads a batch as the build before outcomes wrote it, and refuses outcomes under its number.
+func TestOldFormat(t *testing.T) {
+	old := &Batch{Format: 1, Stack: "green", Stage: "raw", Journal: "j", ToFrame: 3, Frame: []uint64{2}, Request: []uint32{0}, Item: []uint32{0}, ItemsInRequest: []uint32{1},
+		Timestamp: []int64{5}, EventIdBytes: []uint32{2}, DataBytes: []uint32{2}, Event: []uint32{0}, Build: []uint32{1}, Context: []uint32{2}, EventIds: []byte("id"), Data: []byte("{}"), Words: [][]byte{[]byte("e"), []byte("b"), []byte("{}")}}
+	data, err := proto.Marshal(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := decodeBatch(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []warehouse.Row{{Position: event.Position{Frame: 2}, EventID: "id", Timestamp: 5, Event: "e", Data: []byte("{}"), ItemsInRequest: 1, Build: "b", Context: []byte("{}")}}
+	if diff := cmp.Diff(want, b.Rows); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+	again, err := encodeBatch(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := new(Batch)
+	if err := proto.Unmarshal(again, m); err != nil || m.Format != 1 {
+		t.Errorf("a batch of rows has format %d, %v: the build before could not read it", m.Format, err)
+	}
+	with, err := encodeBatch(&warehouse.Batch{Stack: event.Green, Stage: "ga4", Outcomes: []warehouse.Outcome{{Outcome: "dead"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := proto.Unmarshal(with, m); err != nil || m.Format != 2 {
+		t.Errorf("a batch of outcomes has format %d, %v: the build before would take it and drop them", m.Format, err)
+	}
+	m.Format = 1
+	if data, err = proto.Marshal(m); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := decodeBatch(data); err == nil {
+		t.Errorf("outcomes under format 1 are read as %v", b)
+	}
 }
 
 // FuzzRows reads anything as an answer: it ends, without a panic, and only a whole answer ends with io.EOF.
@@ -126,4 +194,30 @@ func TestValuesComeBack(t *testing.T) {
 	if _, err := appendValue(nil, 5); err == nil {
 		t.Error("an int is no value of an answer, but is sent")
 	}
+}
+
+// BenchmarkBatch encodes and decodes a batch of outcomes.
+func BenchmarkBatch(b *testing.B) {
+	const n = 10_000
+	batch := &warehouse.Batch{Stack: event.Green, Stage: "ga4", Journal: "j"}
+	for i := range n {
+		batch.Outcomes = append(batch.Outcomes, warehouse.Outcome{
+			Position: event.Position{Frame: uint64(1_000_000 + i/10), Request: uint32(i % 10)}, Timestamp: 1_753_300_000_000_000 + int64(i)*700, Build: "7f3a", Event: []string{"pageview", "click", "scroll"}[i*7%3],
+			Sink: "production", Outcome: "delivered", Status: 204, Attempts: 1, Digest: uint64(i) * 11400714819323198485, Latency: 30_000 + int64(i*2654435761%500_000),
+		})
+	}
+	b.ReportAllocs()
+	var size int
+	for b.Loop() {
+		data, err := encodeBatch(batch)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := decodeBatch(data); err != nil {
+			b.Fatal(err)
+		}
+		size = len(data)
+	}
+	b.ReportMetric(float64(size)/n, "bytes/outcome")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/outcome")
 }

@@ -92,10 +92,11 @@ func rounds(t *testing.T) int {
 	return n
 }
 
-// feeder appends a stack's part of a journal through whatever process runs now, as a feed does: from the warehouse's own
-// cursor on, again after every error.
+// feeder appends what a stage of a stack makes of a journal through whatever process runs now, as a feed does: from the
+// warehouse's own cursor on, again after every error.
 type feeder struct {
 	stack        event.Stack
+	stage        warehouse.Stage
 	acknowledged event.Cursor // what an Append said is stored
 	timeline     *shared
 }
@@ -157,6 +158,53 @@ func (s *shared) batch(stack event.Stack, from event.Cursor, count uint64) *ware
 	return b
 }
 
+// tracker is the stage whose outcomes, and corrections of them, are appended beside raw.
+const tracker warehouse.Stage = "ga4"
+
+// outcomes is what the tracker makes of a batch of raw.
+func outcomes(b *warehouse.Batch) *warehouse.Batch {
+	b.Stage = tracker
+	for _, r := range b.Rows {
+		o := warehouse.Outcome{Position: r.Position, Timestamp: r.Timestamp, Build: "b", Event: "e", Sink: "staging", Outcome: "delivered", Digest: r.Frame, Reason: fmt.Sprintf("first of %v", r.Position)}
+		if r.Frame%5 == 0 {
+			o.Outcome, o.Response = "dead", []byte(strings.Repeat("no ", int(r.Frame%300)))
+		}
+		b.Outcomes = append(b.Outcomes, o)
+	}
+	b.Rows = nil
+	return b
+}
+
+// corrections are those numbered from from on: the n-th is of one of 40 positions, in turn.
+func corrections(stack event.Stack, from event.Cursor, count uint64) *warehouse.Batch {
+	b := &warehouse.Batch{Stack: stack, Stage: tracker.Late(), Journal: "journal-1", From: from, To: event.Cursor{Frame: from.Frame + count}}
+	for n := from.Frame; n < b.To.Frame; n++ {
+		b.Outcomes = append(b.Outcomes, warehouse.Outcome{Position: event.Position{Frame: 1 + n%40, Request: 1000}, Outcome: "delivered", Revision: uint32(1 + n/40), Reason: fmt.Sprintf("correction %d", n)})
+	}
+	return b
+}
+
+// batch is what comes next at the stage.
+func (f *feeder) batch(from event.Cursor, count uint64) *warehouse.Batch {
+	switch f.stage {
+	case warehouse.Raw:
+		return f.timeline.batch(f.stack, from, count)
+	case tracker:
+		return outcomes(f.timeline.batch(f.stack, from, count))
+	default:
+		return corrections(f.stack, from, count)
+	}
+}
+
+// said is what the stage's outcomes say below its cursor, by position and revision.
+func (f *feeder) said(at event.Cursor) map[string]string {
+	all := map[string]string{}
+	for _, o := range f.batch(event.Cursor{}, at.Frame).Outcomes {
+		all[fmt.Sprintf("%d-%d-%d", o.Frame, o.Position.Request, o.Revision)] = o.Reason
+	}
+	return all
+}
+
 func (f *feeder) run(ctx context.Context, t *testing.T, url func() string, r *rand.Rand) {
 	for ctx.Err() == nil {
 		c, err := served.New(served.ClientOptions{URL: url(), Secret: secret})
@@ -169,7 +217,7 @@ func (f *feeder) run(ctx context.Context, t *testing.T, url func() string, r *ra
 		var gap *warehouse.GapError
 		var journal *warehouse.JournalError
 		if errors.As(err, &gap) || errors.As(err, &journal) {
-			t.Errorf("%s: %v", f.stack, err)
+			t.Errorf("%s, %s: %v", f.stack, f.stage, err)
 			return
 		}
 		time.Sleep(5 * time.Millisecond) // the process is gone; the next one takes a moment
@@ -178,17 +226,20 @@ func (f *feeder) run(ctx context.Context, t *testing.T, url func() string, r *ra
 
 // feed goes on until the process is gone.
 func (f *feeder) feed(ctx context.Context, c *served.Client, t *testing.T, r *rand.Rand) error {
-	at, err := c.Cursor(ctx, f.stack, 0, warehouse.Raw)
+	at, err := c.Cursor(ctx, f.stack, 0, f.stage)
 	if err != nil {
 		return err
 	}
 	if at.Compare(f.acknowledged) < 0 {
-		t.Errorf("%s: the cursor went back to %v, %v was acknowledged", f.stack, at, f.acknowledged)
+		t.Errorf("%s, %s: the cursor went back to %v, %v was acknowledged", f.stack, f.stage, at, f.acknowledged)
 	}
 	for ctx.Err() == nil {
-		f.timeline.grow(t, r)
-		b := f.timeline.batch(f.stack, at, 1+r.Uint64N(20))
+		if f.stage == warehouse.Raw {
+			f.timeline.grow(t, r)
+		}
+		b := f.batch(at, 1+r.Uint64N(20))
 		if b.To == at {
+			time.Sleep(time.Millisecond) // raw has not come further
 			continue
 		}
 		if at, err = c.Append(ctx, b); err != nil {
@@ -199,8 +250,9 @@ func (f *feeder) feed(ctx context.Context, c *served.Client, t *testing.T, r *ra
 	return nil
 }
 
-// TestKill kills a warehouse process with SIGKILL at random moments while both stacks append through it. Afterwards
-// every acknowledged row is there exactly once, and everything that is there is a whole prefix of the journal.
+// TestKill kills a warehouse process with SIGKILL at random moments while both stacks append through it: raw, outcomes
+// and corrections at once. Afterwards every acknowledged row and outcome is there exactly once, and everything that is
+// there is a whole prefix of the journal.
 func TestKill(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -214,7 +266,12 @@ func TestKill(t *testing.T) {
 
 	ctx, stop := context.WithCancel(t.Context())
 	var feeding sync.WaitGroup
-	feeders := []*feeder{{stack: event.Green, timeline: journal}, {stack: event.Blue, timeline: journal}}
+	var feeders []*feeder
+	for _, stack := range event.Stacks() {
+		for _, stage := range []warehouse.Stage{warehouse.Raw, tracker, tracker.Late()} {
+			feeders = append(feeders, &feeder{stack: stack, stage: stage, timeline: journal})
+		}
+	}
 	for i, f := range feeders {
 		own := rand.New(rand.NewPCG(seed, uint64(i)+2))
 		feeding.Go(func() { f.run(ctx, t, url, own) })
@@ -246,9 +303,19 @@ func TestKill(t *testing.T) {
 	}
 	defer e.Close()
 	for _, f := range feeders {
-		at, err := e.Cursor(t.Context(), f.stack, 0, warehouse.Raw)
+		at, err := e.Cursor(t.Context(), f.stack, 0, f.stage)
 		if err != nil || at.Compare(f.acknowledged) < 0 {
-			t.Errorf("%s: cursor %v, %v; %v was acknowledged", f.stack, at, err, f.acknowledged)
+			t.Errorf("%s, %s: cursor %v, %v; %v was acknowledged", f.stack, f.stage, at, err, f.acknowledged)
+		}
+		if f.stage != warehouse.Raw {
+			sign := map[bool]string{false: "=", true: ">"}[f.stage != tracker]
+			want := f.said(at)
+			compare(t, e, fmt.Sprintf(`SELECT frame || '-' || request || '-' || revision, reason FROM %s.outcomes_log WHERE stage = 'ga4' AND revision %s 0`, f.stack, sign), want)
+			t.Logf("%s, %s: %d outcomes, cursor %v, acknowledged %v", f.stack, f.stage, len(want), at, f.acknowledged)
+			if len(want) == 0 {
+				t.Errorf("%s, %s: nothing was appended", f.stack, f.stage)
+			}
+			continue
 		}
 		want := map[string]string{}
 		for _, row := range journal.batch(f.stack, event.Cursor{}, at.Frame).Rows {

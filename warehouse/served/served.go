@@ -7,10 +7,12 @@
 //	POST /v1/append                      Batch (batch.proto) → {"frame","request"}, the cursor
 //	GET  /v1/cursors?stack=&run=&stage=  → {"frame","request"}
 //	GET  /v1/journals                    → [{"id","first","highest"}]
+//	POST /v1/normalise                   {"stack","properties":[warehouse.Property…]} → {}
 //	POST /v1/query                       warehouse.Query as JSON → rows (rows.go)
 package served
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -74,6 +76,7 @@ func Handler(o Options) http.Handler {
 	api.HandleFunc("/append", h.append).Methods(http.MethodPost)
 	api.HandleFunc("/cursors", h.cursor).Methods(http.MethodGet)
 	api.HandleFunc("/journals", h.journals).Methods(http.MethodGet)
+	api.HandleFunc("/normalise", h.normalise).Methods(http.MethodPost)
 	api.HandleFunc("/query", h.query).Methods(http.MethodPost)
 	return r
 }
@@ -161,6 +164,38 @@ func (h *handler) journals(w http.ResponseWriter, r *http.Request) {
 		js = []warehouse.Journal{}
 	}
 	service.JSON(w, js)
+}
+
+// normalisation is the body of POST /v1/normalise.
+type normalisation struct {
+	Stack      event.Stack          `json:"stack"`
+	Properties []warehouse.Property `json:"properties"`
+}
+
+// maxNormalisation bounds it.
+const maxNormalisation = 8 << 20
+
+func (h *handler) normalise(w http.ResponseWriter, r *http.Request) {
+	var n normalisation
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxNormalisation))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(&n)
+	if err == nil {
+		err = warehouse.CheckProperties(n.Properties)
+	}
+	if err == nil {
+		_, err = event.ParseStack(string(n.Stack))
+	}
+	if err != nil {
+		h.refuse(w, r, &invalid{fmt.Errorf("normalise: %w", err)})
+		return
+	}
+	if err := h.o.Warehouse.Normalise(r.Context(), n.Stack, n.Properties); err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	h.metrics.requests.WithLabelValues("normalise", "ok").Inc()
+	service.JSON(w, struct{}{})
 }
 
 // invalid is a request that no state of the warehouse could take.

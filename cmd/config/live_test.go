@@ -1,0 +1,56 @@
+package config
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestChanged(t *testing.T) {
+	a, b := Default(), Default()
+	if keys := Changed(a, b); keys != nil {
+		t.Errorf("nothing has changed, got %v", keys)
+	}
+	b.Clients.Origins = []string{"https://a.example"}
+	b.Clients.Rate.PerSecond = 7
+	b.Journal.MaxAge = Duration(time.Hour)
+	b.Stacks.Blue.Dispatcher.MaxItems = 5
+	b.Warehouse.Threads = 3
+	want := []string{"clients.origins", "clients.rate.per_second", "journal.max_age", "stacks.blue.dispatcher.max_items", "warehouse.threads"}
+	got := Changed(a, b)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	var restart *RestartError
+	if err := Live(got, false); !errors.As(err, &restart) {
+		t.Errorf("%v", err)
+	} else if diff := cmp.Diff(want[2:], restart.Settings); diff != "" {
+		t.Errorf("what takes a restart:\n%s", diff)
+	}
+	if err := Live(got, true); !errors.As(err, &restart) || len(restart.Settings) != 1 || restart.Settings[0] != "journal.max_age" {
+		t.Errorf("what takes a restart of the mirror: %v", err)
+	}
+	if err := Live(got[:2], false); err != nil {
+		t.Error(err)
+	}
+	a.Take(b, got[:2])
+	if diff := cmp.Diff(want[2:], Changed(a, b)); diff != "" {
+		t.Errorf("after taking the first two, what differs:\n%s", diff)
+	}
+}
+
+// A name in the list that is no setting would be a promise nobody keeps.
+func TestLiveSettingsExist(t *testing.T) {
+	c := Default()
+	known := map[string]bool{}
+	for _, s := range Settings(&c) {
+		known[s.Key] = true
+	}
+	for _, key := range live {
+		if !known[key] {
+			t.Errorf("%s is no setting", key)
+		}
+	}
+}
