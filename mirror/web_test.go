@@ -769,22 +769,36 @@ func TestHTTPCandidateExpires(t *testing.T) {
 					return false
 				}
 			})
-			body := strings.Repeat("x", 32<<10)
-			accepted := 10
-			for b.mirrorExpired(event.Blue) == 0 || accepted < 600 {
+			body := strings.Repeat("x", 64<<10)
+			var mu sync.Mutex
+			fill := func() {
 				resp, err := b.http.Post(b.clients+"/v1/events", "", strings.NewReader(body))
 				if err != nil {
-					t.Fatal(err)
+					t.Error(err)
+					return
 				}
 				resp.Body.Close()
 				if resp.StatusCode != 200 {
-					t.Fatalf("request %d was answered %d", accepted, resp.StatusCode)
+					t.Errorf("answered %d", resp.StatusCode)
+					return
 				}
+				mu.Lock()
+				defer mu.Unlock()
 				ids[uuid.MustParse(resp.Header.Get("Sparrow-Request-Id"))] = true
-				if accepted++; accepted%50 == 0 {
-					b.equation()
-				}
 			}
+			for !t.Failed() && b.mirrorExpired(event.Blue) == 0 {
+				var wg sync.WaitGroup
+				for range 4 {
+					wg.Go(func() {
+						for range 5 {
+							fill()
+						}
+					})
+				}
+				wg.Wait()
+				b.equation()
+			}
+			accepted := len(ids)
 			b.green.has(accepted)
 			s.script(nil)
 			close(released)
