@@ -131,6 +131,10 @@ func waitingLines(g compare.Progress, wait time.Duration) []string {
 }
 
 func (p *program) writeReport(r compare.Report, format compare.Format, out string) error {
+	r, err := visible(r)
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
 	if out == "" {
 		return r.Write(p.Stdout, format, p.screen(p.Stdout).Terminal)
 	}
@@ -141,6 +145,6 @@ func (p *program) writeReport(r compare.Report, format compare.Format, out strin
 	if err := service.WriteFile(out, b.Bytes(), 0o644); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	_, err := fmt.Fprintf(p.Stdout, "%s: %s\nreport in %s\n", r.Verdict.Outcome, terminal.Printable(r.Verdict.Summary), out)
+	_, err = fmt.Fprintf(p.Stdout, "%s: %s\nreport in %s\n", r.Verdict.Outcome, terminal.Printable(r.Verdict.Summary), out)
 	return err
 }

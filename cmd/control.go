@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 //
 //	GET  /v1/processes → {"processes": [supervisor.State…]}
 //	POST /v1/candidate   {"binary": PATH} → {"stack", "build": {"id","version"}}
+//	POST /v1/pipeline    {"stack", "file": PATH, "force": BOOL} → {"stack", "role", "build", "before"}
 
 func controlFile(dir string) string { return filepath.Join(dir, "supervisor.json") }
 
@@ -56,6 +58,7 @@ func (u *installed) serveControl(ctx context.Context) {
 		service.JSON(w, map[string]any{"processes": u.s.States()})
 	}).Methods(http.MethodGet)
 	ours.HandleFunc("/candidate", u.postCandidate).Methods(http.MethodPost)
+	ours.HandleFunc("/pipeline", u.postPipeline).Methods(http.MethodPost)
 	if err := service.Serve(ctx, u.telemetry, u.control, r, 2*time.Second); err != nil {
 		u.say("%v", err)
 	}
@@ -77,8 +80,8 @@ func (u *installed) postCandidate(w http.ResponseWriter, r *http.Request) {
 	service.JSON(w, answer)
 }
 
-// swapCandidate runs another binary as the candidate's dispatcher. If it does not get ready, or the stack becomes live
-// meanwhile, everything is as before.
+// swapCandidate runs another binary as the candidate's dispatcher and trace. If one does not get ready, or the stack
+// becomes live meanwhile, everything is as before.
 func (u *installed) swapCandidate(ctx context.Context, binary string) (swapAnswer, error) {
 	u.swapping.Lock()
 	defer u.swapping.Unlock()
@@ -98,7 +101,7 @@ func (u *installed) swapCandidate(ctx context.Context, binary string) (swapAnswe
 	if err != nil {
 		return swapAnswer{}, fmt.Errorf("%s %w", binary, err)
 	}
-	err = u.s.Replace(ctx, dispatcherName(stack), u.builds.Path(sha), func() error {
+	still := func() error {
 		// The old one is gone now, so it can no longer be cut over to; it could have been until a moment ago.
 		switch now, err := u.candidate(ctx); {
 		case err != nil:
@@ -107,9 +110,16 @@ func (u *installed) swapCandidate(ctx context.Context, binary string) (swapAnswe
 			return fmt.Errorf("stack %s became live while its binary was to be replaced: nothing was changed", stack)
 		}
 		return nil
-	})
-	if err != nil {
+	}
+	// The dispatcher goes first: what it takes in meanwhile waits for a trace of the same build.
+	if err := u.s.Replace(ctx, dispatcherName(stack), u.builds.Path(sha), still); err != nil {
 		return swapAnswer{}, err
+	}
+	if err := u.s.Replace(ctx, traceName(stack), u.builds.Path(sha), still); err != nil {
+		back, cancel := context.WithTimeout(context.WithoutCancel(ctx), swapTime)
+		defer cancel()
+		undone := u.s.Replace(back, dispatcherName(stack), u.builds.Path(before[stack].SHA256), func() error { return nil })
+		return swapAnswer{}, errors.Join(err, undone)
 	}
 	choice := builds.Choice{SHA256: sha, Origin: builds.Deploy, From: binary, Setting: u.config.Stacks.Of(stack).Build}
 	if err := u.builds.Remember(stack, choice); err != nil {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,12 +89,18 @@ func (p *program) deployStatus() *cobra.Command {
 		Use:   "status",
 		Short: "Show who is live, the candidate, its verdict, and what stands against a cutover",
 		Args:  cobra.NoArgs,
-		RunE: p.decide(func(ctx context.Context, _ installation, d deploy.Client) error {
+		RunE: p.decide(func(ctx context.Context, in installation, d deploy.Client) error {
 			o, err := d.Status(ctx)
 			if err != nil {
 				return err
 			}
-			return p.show(o)
+			if p.json {
+				return p.printJSON(o)
+			}
+			if err := o.WriteText(p.Stdout); err != nil {
+				return err
+			}
+			return p.showLanes(ctx, in)
 		}),
 	}
 	p.jsonFlag(c)
@@ -126,7 +133,7 @@ anything else. If it does not become ready, the old one runs again and nothing i
 				}
 				r.Build = swapped.Build
 			}
-			decision, err := d.Candidate(ctx, r)
+			decision, err := declare(ctx, d, r)
 			if err != nil {
 				return err
 			}
@@ -151,23 +158,52 @@ func (p *program) swap(ctx context.Context, in installation, binary string) (swa
 	if in.dir == "" {
 		return answer, usage("--binary works on the machine of `sparrow up`: name its data folder with --data")
 	}
-	var address controlAddress
-	data, err := os.ReadFile(controlFile(in.dir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return answer, fmt.Errorf("no `sparrow up` runs with data folder %s: start the candidate's binary yourself, then declare it without --binary", in.dir)
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &address)
-	}
+	supervisor, err := in.supervisor()
 	if err != nil {
-		return answer, fmt.Errorf("address of the supervisor: %w", err)
+		return answer, err
 	}
 	secret, err := in.secret()
 	if err != nil {
 		return answer, err
 	}
-	err = postJSON(ctx, service.Client(secret), address.URL+"/v1/candidate", swapRequest{Binary: path}, &answer)
+	err = postJSON(ctx, service.Client(secret), supervisor+"/v1/candidate", swapRequest{Binary: path}, &answer)
 	return answer, err
+}
+
+// supervisor returns the address of the `sparrow up` on this machine.
+func (in installation) supervisor() (string, error) {
+	if in.dir == "" {
+		return "", usage("this works on the machine of `sparrow up`: name its data folder with --data")
+	}
+	var address controlAddress
+	data, err := os.ReadFile(controlFile(in.dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("no `sparrow up` runs with data folder %s: change and restart the stack's processes yourself, then declare what runs", in.dir)
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &address)
+	}
+	if err != nil {
+		return "", fmt.Errorf("address of the supervisor: %w", err)
+	}
+	return address.URL, nil
+}
+
+// awaitLive waits until the mirror has noticed which build the live stack is now.
+func awaitLive(ctx context.Context, d deploy.Client, want pipelineAnswer) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		o, err := d.Status(ctx)
+		if err == nil && o.Live.Stack == want.Stack && o.Live.Status.Build.ID == want.Build.ID {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the mirror has not noticed that %s runs %s", want.Stack, compare.BuildName(want.Build))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // awaitBuild waits until the mirror has noticed what the candidate runs now: it asks an idle stack every few seconds.
@@ -186,6 +222,28 @@ func awaitBuild(ctx context.Context, d deploy.Client, want swapAnswer) error {
 		case <-ctx.Done():
 			return fmt.Errorf("%s runs %s, but the mirror has not noticed: look at `sparrow deploy status`, then declare it with `sparrow deploy candidate`", want.Stack, compare.BuildName(want.Build))
 		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// declare declares the candidate. A mirror that has just started has not spoken with the candidate yet, so what is
+// refused for not knowing its build is asked again for a few seconds.
+func declare(ctx context.Context, d deploy.Client, r deploy.Request) (deploy.Decision, error) {
+	patience, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for {
+		decision, err := d.Candidate(ctx, r)
+		var refused *deploy.RefusedError
+		unknown := errors.As(err, &refused) && !slices.ContainsFunc(refused.Refusals, func(x deploy.Refusal) bool {
+			return x.Code != deploy.RefuseUnreachable && x.Code != deploy.RefuseBuild
+		})
+		if !unknown {
+			return decision, err
+		}
+		select {
+		case <-patience.Done():
+			return decision, err
+		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }
@@ -255,7 +313,7 @@ func (p *program) deployHistory() *cobra.Command {
 			if p.json {
 				return p.printJSON(compare.NewHistory(t))
 			}
-			return deploy.WriteHistory(p.Stdout, t)
+			return deploy.WriteHistory(p.Stdout, t, p.screen(p.Stdout).Terminal)
 		}),
 	}
 	p.jsonFlag(c)

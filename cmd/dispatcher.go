@@ -2,8 +2,6 @@ package cmd
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,6 +10,7 @@ import (
 	"github.com/sparrowhq/sparrow/dispatcher"
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/service"
+	"github.com/sparrowhq/sparrow/trace"
 	"github.com/sparrowhq/sparrow/warehouse/served"
 )
 
@@ -19,7 +18,7 @@ func (p *program) dispatcher() *cobra.Command {
 	var name string
 	c := &cobra.Command{
 		Use:   "dispatcher --stack green|blue",
-		Short: "Run the dispatcher of one stack: take frames from the mirror, store their events raw",
+		Short: "Run the dispatcher of one stack: take frames from the mirror, store their events raw, hand them on to trace",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			stack, err := event.ParseStack(name)
@@ -45,27 +44,28 @@ func (p *program) runDispatcher(ctx context.Context, pr *process, stack event.St
 		return err
 	}
 	defer w.Close()
-	o := dispatcher.Options{
-		Stack:           stack,
-		Secret:          pr.secret,
-		Warehouse:       w,
-		Journals:        w,
-		Telemetry:       pr.telemetry,
-		MaxDecodedBytes: int(c.Dispatcher.MaxDecoded),
-		MaxItems:        c.Dispatcher.MaxItems,
-		MaxAppendBytes:  int(c.Dispatcher.MaxAppend),
-		AppendTimeout:   time.Duration(c.Dispatcher.AppendTimeout),
+	o := p.dispatcherOptions(pr, stack)
+	o.Warehouse, o.Journals = w, w
+	p.extend(&o)
+	build := func(pr *process) (event.Build, error) {
+		t := trace.Options{}
+		if pr.config.Stacks.Of(stack).Trace.URL != "" {
+			if t, err = p.traceOptions(pr, stack); err != nil {
+				return event.Build{}, err
+			}
+		}
+		return p.stackBuild(pr.config, o, t)
 	}
-	if extend := p.Extension.Dispatcher; extend != nil {
-		extend(&o)
-	}
-	// After the extension: what it changed of the pipeline is part of the build.
-	executable, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("this executable: %w", err)
-	}
-	if o.Build, err = dispatcher.BuildID(executable, o.Pipeline(), readBuildInfo().Version); err != nil {
+	if o.Build, err = build(pr); err != nil {
 		return err
+	}
+	if c.Trace.URL != "" {
+		forwarder, err := dispatcher.NewTrace(c.Trace.URL, pr.secret)
+		if err != nil {
+			return err
+		}
+		defer forwarder.Close()
+		o.Forwarder = forwarder
 	}
 	d, err := dispatcher.New(o)
 	if err != nil {
@@ -76,5 +76,44 @@ func (p *program) runDispatcher(ctx context.Context, pr *process, stack event.St
 		return err
 	}
 	pr.telemetry.Log.Info("listening", "address", l.Addr(), "build", o.Build.ID, "version", o.Build.Version)
-	return service.Serve(ctx, pr.telemetry, l, d.Handler(), 10*time.Second)
+	h := reloader(pr.secret, d.Handler(), func(context.Context) (event.Build, error) {
+		fresh, err := p.reread(pr)
+		if err != nil {
+			return event.Build{}, err
+		}
+		b, err := build(fresh)
+		if err != nil {
+			return event.Build{}, err
+		}
+		d.SetBuild(b)
+		return b, nil
+	})
+	return service.Serve(ctx, pr.telemetry, l, h, 10*time.Second)
+}
+
+// dispatcherOptions are the options of a stack's dispatcher as the settings make them, but for what it is connected to.
+func (p *program) dispatcherOptions(pr *process, stack event.Stack) dispatcher.Options {
+	c := pr.config.Stacks.Of(stack)
+	return dispatcher.Options{
+		Stack:           stack,
+		Secret:          pr.secret,
+		Telemetry:       pr.telemetry,
+		MaxDecodedBytes: int(c.Dispatcher.MaxDecoded),
+		MaxItems:        c.Dispatcher.MaxItems,
+		MaxAppendBytes:  int(c.Dispatcher.MaxAppend),
+		AppendTimeout:   time.Duration(c.Dispatcher.AppendTimeout),
+	}
+}
+
+// extendedDispatcher are the options of a dispatcher of which only the pipeline is asked for.
+func (p *program) extendedDispatcher(pr *process, stack event.Stack) dispatcher.Options {
+	o := p.dispatcherOptions(pr, stack)
+	p.extend(&o)
+	return o
+}
+
+func (p *program) extend(o *dispatcher.Options) {
+	if extend := p.Extension.Dispatcher; extend != nil {
+		extend(o)
+	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sparrowhq/sparrow/cmd/config"
 	"github.com/sparrowhq/sparrow/cmd/supervisor"
+	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/service"
 )
 
@@ -27,7 +28,7 @@ type endpoints struct {
 }
 
 type endpoint struct {
-	Name string `json:"name"` // "mirror", "warehouse", "green-dispatcher", "blue-dispatcher"
+	Name string `json:"name"` // "mirror", "warehouse", "sandbox", "green-dispatcher", "green-trace", …
 	PID  int    `json:"pid"`  // 0 while it is not running
 	URL  string `json:"url"`
 }
@@ -68,6 +69,7 @@ type installation struct {
 	config    config.Config
 	endpoints endpoints
 	dir       string // data folder on this machine; empty: it was found by its address alone
+	local     bool   // `sparrow up` runs with that folder
 }
 
 // serverFlag adds --server to a command that talks to a running Sparrow.
@@ -88,13 +90,13 @@ func (p *program) find() (installation, error) {
 	}
 	if server != "" {
 		in.endpoints = endpoints{Admin: strings.TrimRight(server, "/"), Clients: clientsURL(c.Clients.Listen, c.Clients.TLS.Enabled()), TokenFile: c.Token()}
-		in.endpoints.Processes = []endpoint{{Name: "warehouse", URL: c.Warehouse.URL}}
+		in.endpoints.Processes = addressed(c, server)
 		return in, nil
 	}
 	e, err := readEndpoints(c.Data)
 	switch {
 	case err == nil:
-		in.endpoints, in.dir = e, c.Data
+		in.endpoints, in.dir, in.local = e, c.Data, true
 		return in, nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return in, err
@@ -103,8 +105,21 @@ func (p *program) find() (installation, error) {
 	}
 	in.dir = c.Data
 	in.endpoints = endpoints{Clients: clientsURL(c.Clients.Listen, c.Clients.TLS.Enabled()), Admin: reach(c.Admin.Listen), TokenFile: c.Token()}
-	in.endpoints.Processes = []endpoint{{Name: "warehouse", URL: c.Warehouse.URL}}
+	in.endpoints.Processes = addressed(c, in.endpoints.Admin)
 	return in, nil
+}
+
+// addressed are the processes of an installation that was found by an address: wherever the settings say.
+func addressed(c config.Config, admin string) []endpoint {
+	list := []endpoint{{Name: mirrorName, URL: strings.TrimRight(admin, "/")}, {Name: warehouseName, URL: c.Warehouse.URL}}
+	for _, stack := range event.Stacks() {
+		s := c.Stacks.Of(stack)
+		list = append(list, endpoint{Name: dispatcherName(stack), URL: s.URL})
+		if s.Trace.URL != "" {
+			list = append(list, endpoint{Name: traceName(stack), URL: s.Trace.URL})
+		}
+	}
+	return append(list, endpoint{Name: sandboxName, URL: c.Sandbox.URL})
 }
 
 // reach is the URL by which this machine reaches a listening address.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sparrowhq/sparrow/cmd/builds"
 	"github.com/sparrowhq/sparrow/cmd/config"
+	"github.com/sparrowhq/sparrow/cmd/pipelines"
 	"github.com/sparrowhq/sparrow/cmd/supervisor"
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/mirror"
@@ -29,6 +30,9 @@ func (u *installed) prepare(c config.Config) (err error) {
 	}
 	token, err := service.Secret(c.Token())
 	if err != nil {
+		return err
+	}
+	if _, err := service.Secret(c.Key()); err != nil {
 		return err
 	}
 	u.operator, u.internal = service.Client(token), service.Client(u.secret)
@@ -88,6 +92,9 @@ func (u *installed) bind(c config.Config, f *upFlags) (_ []supervisor.Process, e
 	if err := u.builds.Prune(u.ownSHA); err != nil {
 		return nil, err
 	}
+	if err := u.loadPipelines(&c); err != nil {
+		return nil, err
+	}
 
 	var bound []*supervisor.Listener
 	defer func() {
@@ -118,17 +125,22 @@ func (u *installed) bind(c config.Config, f *upFlags) (_ []supervisor.Process, e
 	warehouse := listen(warehouseName, c.Warehouse.Listen, free)
 	green := listen(dispatcherName(event.Green), c.Stacks.Green.Listen, free)
 	blue := listen(dispatcherName(event.Blue), c.Stacks.Blue.Listen, free)
+	greenTrace := listen(traceName(event.Green), c.Stacks.Green.Trace.Listen, free)
+	blueTrace := listen(traceName(event.Blue), c.Stacks.Blue.Trace.Listen, free)
+	sandbox := listen(sandboxName, c.Sandbox.Listen, free)
 	if err != nil {
 		return nil, err
 	}
 	if u.control, err = net.Listen("tcp", free); err != nil {
 		return nil, fmt.Errorf("address for the supervisor: %w", err)
 	}
-	c.SecretFile, c.TokenFile = c.Secret(), c.Token()
+	c.SecretFile, c.TokenFile, c.KeyFile = c.Secret(), c.Token(), c.Key()
 	c.Clients.Listen, c.Admin.Listen = clients.Addr, admin.Addr
 	c.Warehouse.URL = warehouse.URL()
 	c.Stacks.Green.URL, c.Stacks.Blue.URL = green.URL(), blue.URL()
-	settings := filepath.Join(u.dir, "settings.yaml")
+	c.Stacks.Green.Trace.URL, c.Stacks.Blue.Trace.URL = greenTrace.URL(), blueTrace.URL()
+	c.Sandbox.URL = sandbox.URL()
+	settings := settingsFile(u.dir)
 	if err = c.WriteSnapshot(settings); err != nil {
 		return nil, err
 	}
@@ -147,8 +159,33 @@ func (u *installed) bind(c config.Config, f *upFlags) (_ []supervisor.Process, e
 		front,
 		process(dispatcherName(event.Green), paths[event.Green], 1, dispatcherStop, []*supervisor.Listener{green}, "dispatcher", "--stack", "green"),
 		process(dispatcherName(event.Blue), paths[event.Blue], 1, dispatcherStop, []*supervisor.Listener{blue}, "dispatcher", "--stack", "blue"),
-		process(warehouseName, ours, 2, warehouseStop, []*supervisor.Listener{warehouse}, "warehouse"),
+		process(traceName(event.Green), paths[event.Green], 2, traceStop, []*supervisor.Listener{greenTrace}, "trace", "--stack", "green"),
+		process(traceName(event.Blue), paths[event.Blue], 2, traceStop, []*supervisor.Listener{blueTrace}, "trace", "--stack", "blue"),
+		process(warehouseName, ours, 3, warehouseStop, []*supervisor.Listener{warehouse}, "warehouse"),
+		process(sandboxName, ours, 3, sandboxStop, []*supervisor.Listener{sandbox}, "sandbox"),
 	}, nil
+}
+
+// settingsFile is what the processes are started with.
+func settingsFile(dir string) string { return filepath.Join(dir, "settings.yaml") }
+
+// loadPipelines makes c name the copies of the pipelines that the stacks run.
+func (u *installed) loadPipelines(c *config.Config) (err error) {
+	if u.pipelines, err = pipelines.Open(u.dir); err != nil {
+		return err
+	}
+	for _, stack := range event.Stacks() {
+		setting := &c.Stacks.Of(stack).Trace.Pipeline
+		choice, changed, err := u.pipelines.Choose(stack, *setting)
+		if err != nil {
+			return fmt.Errorf("stack %s: %w", stack, err)
+		}
+		if changed {
+			u.say("%s runs the pipeline as it was loaded; %s has changed since: `sparrow trace reload` loads it into the candidate", stack, choice.From)
+		}
+		*setting = u.pipelines.Path(choice)
+	}
+	return nil
 }
 
 // childEnviron is the environment of the processes: ours without our own variables, which are in the settings already.

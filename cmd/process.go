@@ -21,9 +21,11 @@ import (
 const (
 	mirrorName    = "mirror"
 	warehouseName = "warehouse"
+	sandboxName   = "sandbox"
 )
 
 func dispatcherName(stack event.Stack) string { return string(stack) + "-dispatcher" }
+func traceName(stack event.Stack) string      { return string(stack) + "-trace" }
 
 // envSnapshot says that --config names a snapshot of a supervisor's settings.
 const envSnapshot = "SPARROW_CONFIG_SNAPSHOT"
@@ -33,7 +35,9 @@ const envSnapshot = "SPARROW_CONFIG_SNAPSHOT"
 const (
 	mirrorStop     = 30 * time.Second
 	dispatcherStop = 15 * time.Second
+	traceStop      = 20 * time.Second
 	warehouseStop  = 30 * time.Second
+	sandboxStop    = 15 * time.Second
 )
 
 // process is what every long-running subcommand starts with.
@@ -84,10 +88,15 @@ func (p *program) serve(name string, stack event.Stack, bound time.Duration, run
 		if err != nil {
 			return err
 		}
+		secrets := []string{secret}
+		if token, err := existingSecret(cfg.Token()); err == nil { // the mirror's; other machines have none
+			secrets = append(secrets, token)
+		}
+		secrets = append(secrets, vendorSecrets(cfg)...)
 		t, err := telemetry.New(telemetry.Options{
 			Process: name, Stack: string(stack), Version: readBuildInfo().Version,
 			Format: cfg.Telemetry.Format, Level: level, Output: p.Stderr,
-			SentryDSN: cfg.Telemetry.SentryDSN, Environment: cfg.Telemetry.Environment,
+			SentryDSN: cfg.Telemetry.SentryDSN, Environment: cfg.Telemetry.Environment, Secrets: secrets,
 		})
 		if err != nil {
 			return err

@@ -40,6 +40,7 @@ content of --file. live.raw holds each event once as the live stack stored it, s
 	g.DurationVar(&f.wait, "max-wait", 0, "stop the statement after this long (default: as the warehouse is configured)")
 	g.BoolVar(&p.plain, "plain", false, "plain table even on a terminal")
 	g.BoolVar(&p.json, "json", false, "the same as --format json")
+	p.serverFlag(c)
 	return c
 }
 

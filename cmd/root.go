@@ -18,12 +18,17 @@ import (
 	"github.com/sparrowhq/sparrow/cmd/config"
 	"github.com/sparrowhq/sparrow/cmd/terminal"
 	"github.com/sparrowhq/sparrow/dispatcher"
+	"github.com/sparrowhq/sparrow/trace"
 )
 
 // Extension is where a candidate build differs from ours. The zero Extension changes nothing.
 type Extension struct {
 	// Dispatcher may change the options of a dispatcher before it starts: wrap its Warehouse, say.
 	Dispatcher func(*dispatcher.Options)
+
+	// Trace may change the options of a trace before it starts: add a stage, or a vendor of your own. It is called in the
+	// stack's dispatcher too, which has to know what is part of the build, so it must do nothing but that.
+	Trace func(*trace.Options)
 }
 
 // Options are what a process has from its surroundings.
@@ -182,8 +187,8 @@ Start with "sparrow up". It tells what to do next.`,
 	f.StringVar(&p.configFile, "config", p.env("SPARROW_CONFIG"), "settings file (default sparrow.yaml if there is one)")
 	f.StringVar(&p.data, "data", "", "data folder (default: setting data)")
 	root.AddCommand(
-		p.up(), p.mirror(), p.dispatcher(), p.warehouse(),
-		p.send(), p.query(), p.compare(), p.deploy(), p.doctor(), p.version(),
+		p.up(), p.mirror(), p.dispatcher(), p.trace(), p.warehouse(), p.sandbox(),
+		p.send(), p.query(), p.compare(), p.deploy(), p.dead(), p.doctor(), p.version(),
 	)
 	return root
 }

@@ -32,18 +32,19 @@ func freePorts(t *testing.T, n int) []string {
 func TestProcessesByHand(t *testing.T) {
 	bin := build(t, "./sparrow")
 	dir := t.TempDir()
-	a := freePorts(t, 5)
+	a := freePorts(t, 8)
 	settings := filepath.Join(dir, "sparrow.yaml")
 	if err := os.WriteFile(settings, fmt.Appendf(nil, `
 data: %s
 clients: {listen: %q}
 admin: {listen: %q}
 stacks:
-  green: {url: "http://%s"}
-  blue: {url: "http://%s"}
+  green: {url: "http://%s", trace: {url: "http://%s"}}
+  blue: {url: "http://%s", trace: {url: "http://%s"}}
 warehouse: {url: "http://%s"}
+sandbox: {url: "http://%s"}
 telemetry: {format: json}
-`, filepath.Join(dir, "data"), a[0], a[1], a[2], a[3], a[4]), 0o600); err != nil {
+`, filepath.Join(dir, "data"), a[0], a[1], a[2], a[5], a[3], a[6], a[4], a[7]), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	type started struct {
@@ -51,7 +52,7 @@ telemetry: {format: json}
 		out *bytes.Buffer
 	}
 	var all []started
-	for _, args := range [][]string{{"warehouse"}, {"dispatcher", "--stack", "green"}, {"dispatcher", "--stack", "blue"}, {"mirror"}} {
+	for _, args := range [][]string{{"warehouse"}, {"sandbox"}, {"trace", "--stack", "green"}, {"trace", "--stack", "blue"}, {"dispatcher", "--stack", "green"}, {"dispatcher", "--stack", "blue"}, {"mirror"}} {
 		c := exec.Command(bin, append(args, "--config", settings)...)
 		p := started{c, new(bytes.Buffer)}
 		c.Stdout, c.Stderr = p.out, p.out
@@ -76,6 +77,7 @@ telemetry: {format: json}
 		"SPARROW_SERVER=http://" + a[1], "SPARROW_TOKEN_FILE=" + filepath.Join(dir, "data", "token"),
 		"SPARROW_SECRET_FILE=" + filepath.Join(dir, "data", "secret"), "SPARROW_WAREHOUSE_URL=http://" + a[4],
 		"SPARROW_STACKS_GREEN_URL=http://" + a[2], "SPARROW_STACKS_BLUE_URL=http://" + a[3],
+		"SPARROW_STACKS_GREEN_TRACE_URL=http://" + a[5], "SPARROW_STACKS_BLUE_TRACE_URL=http://" + a[6], "SPARROW_SANDBOX_URL=http://" + a[7],
 	}
 	run := func(args ...string) (string, error) {
 		c := exec.Command(bin, args...)

@@ -19,6 +19,7 @@ type flow struct {
 	status   compare.Status
 	err      error   // the mirror does not answer
 	accepted float64 // requests a second, since the flow before
+	lanes    map[event.Stack][]lane
 }
 
 // showStatus refreshes the status on a terminal until ctx ends.
@@ -34,6 +35,7 @@ func (u *installed) showStatus(ctx context.Context) {
 		ask, cancel := context.WithTimeout(ctx, 2*time.Second)
 		now := flow{at: time.Now()}
 		now.status, now.err = mirror.Status(ask)
+		now.lanes = u.lanes(ask)
 		cancel()
 		now = now.since(last)
 		if now.err == nil {
@@ -47,6 +49,26 @@ func (u *installed) showStatus(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// lanes asks both traces; one that does not answer has none.
+func (u *installed) lanes(ctx context.Context) map[event.Stack][]lane {
+	all := map[event.Stack][]lane{}
+	for _, stack := range event.Stacks() {
+		if st, err := traceStatus(ctx, u.internal, u.config.Stacks.Of(stack).Trace.URL); err == nil {
+			all[stack] = lanes(st, u.config.Sandbox.URL)
+		}
+	}
+	return all
+}
+
+// laneLine is one tracker of a stack in the status.
+func laneLine(s terminal.Screen, l lane, now time.Time) string {
+	text := l.text(now)
+	if len(l.Troubles) > 0 || l.Status.Dead > 0 {
+		text = s.Styled(terminal.Red, text)
+	}
+	return fmt.Sprintf("      %-10s %s", terminal.Printable(l.Tracker), text)
 }
 
 // since fills in the rate since an earlier flow.
@@ -103,6 +125,9 @@ func statusLines(s terminal.Screen, states []supervisor.State, f flow, now time.
 			line += "  " + s.Styled(terminal.Red, terminal.Printable(st.Error))
 		}
 		lines = append(lines, line)
+		for _, l := range f.lanes[stack] {
+			lines = append(lines, laneLine(s, l, now))
+		}
 	}
 	return lines
 }

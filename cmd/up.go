@@ -16,6 +16,7 @@ import (
 
 	"github.com/sparrowhq/sparrow/cmd/builds"
 	"github.com/sparrowhq/sparrow/cmd/config"
+	"github.com/sparrowhq/sparrow/cmd/pipelines"
 	"github.com/sparrowhq/sparrow/cmd/supervisor"
 	"github.com/sparrowhq/sparrow/cmd/terminal"
 	"github.com/sparrowhq/sparrow/compare"
@@ -29,13 +30,15 @@ func (p *program) up() *cobra.Command {
 	var f upFlags
 	c := &cobra.Command{
 		Use:   "up",
-		Short: "Run everything on this machine: mirror, warehouse, and a dispatcher for each stack",
-		Long: fmt.Sprintf(`Run mirror, warehouse, and one dispatcher for each stack as separate processes on this machine, start them again
-when they end, and stop them in order on Ctrl-C or SIGTERM: the mirror first (within %s), then the dispatchers
-(%s), then the warehouse (%s). What takes longer is killed. A second Ctrl-C stops everything at once.
+		Short: "Run everything on this machine: mirror, warehouse, sandbox, and a dispatcher and a trace for each stack",
+		Long: fmt.Sprintf(`Run mirror, warehouse, sandbox, and one dispatcher and one trace for each stack as separate processes on this machine,
+start them again when they end, and stop them in order on Ctrl-C or SIGTERM: the mirror first (within %s), then the
+dispatchers (%s), the traces (%s), then warehouse and sandbox (%s). What takes longer is killed. A second
+Ctrl-C stops everything at once.
 
 Everything is kept in the data folder, which is private and used by one "sparrow up" at a time. What a stack runs is
-kept too: without --green and --blue, each stack runs what it ran before.`, mirrorStop, dispatcherStop, warehouseStop),
+kept too: without --green and --blue, each stack runs what it ran before; and so is its pipeline file, which is loaded
+once: "sparrow trace reload" loads it again.`, mirrorStop, dispatcherStop, traceStop, warehouseStop),
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return p.runUp(c.Context(), &f) },
 	}
@@ -82,6 +85,7 @@ type installed struct {
 	telemetry *telemetry.Telemetry
 	log       *supervisor.Log // of this process
 	builds    *builds.Store
+	pipelines *pipelines.Store
 	own       string // path of this executable
 	ownSHA    string
 	mirrorSHA string        // of the mirror's binary, which can be replaced by itself; guarded by swapping

@@ -190,7 +190,7 @@ func TestUp(t *testing.T) {
 	for _, p := range e.Processes {
 		names = append(names, p.Name)
 	}
-	if diff := cmp.Diff([]string{"mirror", "green-dispatcher", "blue-dispatcher", "warehouse"}, names); diff != "" || len(raw) != 4 {
+	if diff := cmp.Diff([]string{"mirror", "green-dispatcher", "blue-dispatcher", "green-trace", "blue-trace", "warehouse", "sandbox"}, names); diff != "" || len(raw) != 4 {
 		t.Errorf("endpoints.json: %s\n%s", data, diff)
 	}
 	for path, want := range map[string]os.FileMode{dir: 0o700, e.TokenFile: 0o600, filepath.Join(dir, "secret"): 0o600, endpointsFile(dir): 0o600, filepath.Join(dir, "settings.yaml"): 0o600} {
@@ -239,7 +239,7 @@ func TestUp(t *testing.T) {
 		return nil
 	})
 	table := r.must("doctor")
-	for _, want := range []string{"equation green", "accepted 1000 = delivered 1000", "warehouse blue", "data folder"} {
+	for _, want := range []string{"equation green", "accepted 1000 = delivered 1000", "warehouse blue", "data folder", "outcomes green ga4", "outcomes blue trace"} {
 		if !strings.Contains(table, want) {
 			t.Errorf("doctor does not mention %q:\n%s", want, table)
 		}
@@ -283,7 +283,7 @@ func runs(pid int) bool {
 func noSecretIsVisible(t *testing.T, dir string, e endpoints) {
 	t.Helper()
 	var secrets []string
-	for _, file := range []string{e.TokenFile, filepath.Join(dir, "secret")} {
+	for _, file := range []string{e.TokenFile, filepath.Join(dir, "secret"), filepath.Join(dir, "key")} {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -307,7 +307,7 @@ func noSecretIsVisible(t *testing.T, dir string, e endpoints) {
 	}
 	// And every process asks for it.
 	for _, p := range e.Processes {
-		resp, err := http.Get(p.URL + map[bool]string{true: "/v1/status", false: "/v1/cursors"}[p.Name == mirrorName])
+		resp, err := http.Get(p.URL + map[bool]string{true: "/v1/status", false: "/v1/cursors"}[p.Name == mirrorName || p.Name == sandboxName])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -367,7 +367,7 @@ func TestCandidateBinary(t *testing.T) {
 	})
 	swapped := r.stackBuilds()
 	for i, p := range r.endpoints().Processes {
-		if touched := p.PID != before.Processes[i].PID; touched != (p.Name == "blue-dispatcher") {
+		if touched := p.PID != before.Processes[i].PID; touched != (p.Name == "blue-dispatcher" || p.Name == "blue-trace") {
 			t.Errorf("%s: process id %d, before %d", p.Name, p.PID, before.Processes[i].PID)
 		}
 	}

@@ -94,7 +94,7 @@ type Request struct {
 	Actor       string      `json:"actor,omitempty"`       // who, as people write it
 	Reason      string      `json:"reason,omitempty"`      // why
 	Generation  uint64      `json:"generation,omitempty"`  // decide only if this is still the present one; 0: whichever is
-	Force       bool        `json:"force,omitempty"`       // in spite of refusals; takes a reason
+	Force       bool        `json:"force,omitempty"`       // in spite of refusals; takes a reason. candidate: the live stack was changed by force
 	Build       event.Build `json:"build"`                 // candidate: declare this instead of what the stack reports
 	From        uint64      `json:"from,omitempty"`        // rollback: the first frame to reassign; 0: those to come
 	AcceptHoles bool        `json:"acceptHoles,omitempty"` // rollback: in spite of what the returning stack never got
@@ -154,11 +154,14 @@ func (d *Deploy) Candidate(ctx context.Context, r Request) (Decision, error) {
 	case is.Build.ID == "":
 		refusals = append(refusals, Refusal{RefuseBuild, fmt.Sprintf("%s does not say which build it is", stack), "name the build"})
 	}
+	if r.Force && r.Reason == "" {
+		refusals = append(refusals, Refusal{RefuseReason, "forcing takes a reason", "give one: it stays in the history"})
+	}
 	if len(refusals) > 0 {
 		return Decision{}, d.refused("declaring the candidate", refusals)
 	}
 	live := s.Timeline.Live()
-	return d.append(ctx, s, r, event.Control{Kind: event.Candidate, Live: live, Candidate: bound(build), LiveBuild: bound(s.Stacks[live].Build)})
+	return d.append(ctx, s, r, event.Control{Kind: event.Candidate, Live: live, Candidate: bound(build), LiveBuild: bound(s.Stacks[live].Build), Forced: r.Force})
 }
 
 // Cutover makes the candidate live, on the latest verdict.

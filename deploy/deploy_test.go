@@ -159,7 +159,7 @@ func TestForce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteHistory(&table, tl); err != nil {
+	if err := WriteHistory(&table, tl, true); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(text.String(), "FORCED") || !strings.Contains(table.String(), "cutover (FORCED)") || !strings.Contains(table.String(), "green burns") {
@@ -513,8 +513,12 @@ func TestHistory(t *testing.T) {
 		}
 	}
 	var b strings.Builder
-	if err := WriteHistory(&b, tl); err != nil {
+	if err := WriteHistory(&b, tl, true); err != nil {
 		t.Fatal(err)
+	}
+	var plain strings.Builder
+	if err := WriteHistory(&plain, tl, false); err != nil || strings.ContainsAny(plain.String(), "─│┼") || strings.Count(plain.String(), "\n") < len(tl.Records())+1 {
+		t.Errorf("for a pipe, %v:\n%s", err, plain.String())
 	}
 	if strings.Contains(b.String(), "\x1b") || !strings.Contains(b.String(), "rollback") || strings.Count(b.String(), "é") > maxText/2 {
 		t.Errorf("%s", b.String())

@@ -57,6 +57,8 @@ func (d *Deploy) Status(ctx context.Context) (Overview, error) {
 		for _, x := range s.Timeline.Records() {
 			if x.Kind != event.Candidate {
 				out.Since, out.Sequence, out.Forced = x.At, x.Sequence, x.Forced && x.Live == stack
+			} else if x.Forced && x.Live == stack { // what it sends was changed while it was live
+				out.Forced = true
 			}
 		}
 		return out

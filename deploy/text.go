@@ -114,16 +114,25 @@ func ago(now time.Time, micros int64) string {
 	return strconv.Itoa(int(d.Hours()/24)) + " days ago"
 }
 
-// WriteHistory writes every decision as a table, the newest first.
-func WriteHistory(w io.Writer, t event.Timeline) error {
+// WriteHistory writes every decision as a table, the newest first; with drawn lines only for a terminal.
+func WriteHistory(w io.Writer, t event.Timeline, lines bool) error {
 	out := table.NewWriter()
 	style := table.StyleLight
+	if !lines {
+		style = table.StyleDefault
+		style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
+		style.Options = table.Options{}
+	}
 	style.Format.Header = text.FormatDefault
 	style.Options.DrawBorder, style.Options.SeparateColumns = false, false
 	out.SetStyle(style)
 	out.SuppressTrailingSpaces()
 	out.AppendHeader(table.Row{"generation", "when", "what", "live", "from frame", "build", "verdict", "by", "why"})
-	out.SetColumnConfigs([]table.ColumnConfig{{Number: 1, Align: text.AlignRight}, {Number: 5, Align: text.AlignRight}, {Number: 9, WidthMax: 60, WidthMaxEnforcer: text.WrapSoft}})
+	columns := []table.ColumnConfig{{Number: 1, Align: text.AlignRight}, {Number: 5, Align: text.AlignRight}}
+	if lines {
+		columns = append(columns, table.ColumnConfig{Number: 9, WidthMax: 60, WidthMaxEnforcer: text.WrapSoft})
+	}
+	out.SetColumnConfigs(columns)
 	records := t.Records()
 	for i := len(records) - 1; i >= 0; i-- {
 		out.AppendRow(historyRow(records[i]))
@@ -179,7 +188,10 @@ func (d Decision) WriteText(w io.Writer) error {
 		}
 		fmt.Fprintf(&b, "%s is live again from frame %d on\n", r.Live, from)
 	}
-	if r.Forced {
+	switch {
+	case r.Forced && r.Kind == event.Candidate:
+		fmt.Fprintf(&b, "on record as FORCED: %s\n", compare.Visible(r.Reason))
+	case r.Forced:
 		b.WriteString("FORCED in spite of:\n")
 		for _, x := range d.Overruled {
 			fmt.Fprintf(&b, "  %s\n", compare.Visible(x.Text))

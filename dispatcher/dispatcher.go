@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sparrowhq/sparrow/delivery"
@@ -109,6 +110,8 @@ type Dispatcher struct {
 	rowsOf func(rows []warehouse.Row, frame uint64, request uint32, r *event.Request) ([]warehouse.Row, made) // of the delivery in progress
 	rows   []warehouse.Row                                                                                    // of the delivery in progress: room for a batch's rows
 
+	build atomic.Pointer[event.Build] // never nil
+
 	mu       sync.Mutex
 	progress progress // guarded by mu
 }
@@ -131,14 +134,23 @@ func New(o Options) (*Dispatcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dispatcher: %w", err)
 	}
-	rows := &maker{build: o.Build.ID, maxDecoded: o.MaxDecodedBytes, maxItems: o.MaxItems}
-	d := &Dispatcher{o: o, metrics: m, rowsOf: rows.append}
+	d := &Dispatcher{o: o, metrics: m}
+	d.SetBuild(o.Build)
+	rows := &maker{build: func() string { return d.Build().ID }, maxDecoded: o.MaxDecodedBytes, maxItems: o.MaxItems}
+	d.rowsOf = rows.append
 	d.endpoint = delivery.New(delivery.Options{
 		Stack: o.Stack, Receiver: receiver{d}, MaxBytes: o.MaxDeliveryBytes, ReadTimeout: o.ReadTimeout, Telemetry: o.Telemetry,
 		Answered: func(status int) { m.deliveries.WithLabelValues(strconv.Itoa(status)).Inc() },
 	})
 	return d, nil
 }
+
+// Build is what this stack runs: Options.Build, or what SetBuild said since.
+func (d *Dispatcher) Build() event.Build { return *d.build.Load() }
+
+// SetBuild says that the stack runs another build from now on, since its trace has another configuration. Rows made
+// after it returns carry it.
+func (d *Dispatcher) SetBuild(b event.Build) { d.build.Store(&b) }
 
 // Handler serves POST /v1/frames and GET /v1/cursors to our own processes, and health, readiness and metrics.
 func (d *Dispatcher) Handler() http.Handler {
@@ -175,7 +187,7 @@ func (d *Dispatcher) cursors(w http.ResponseWriter, r *http.Request) {
 		var journals []warehouse.Journal
 		if journals, err = d.o.Journals.Journals(r.Context()); err == nil {
 			service.JSON(w, map[string]any{
-				"stack": d.o.Stack, "build": d.o.Build, "stages": stages, "journals": append([]warehouse.Journal{}, journals...),
+				"stack": d.o.Stack, "build": d.Build(), "stages": stages, "journals": append([]warehouse.Journal{}, journals...),
 			})
 			return
 		}

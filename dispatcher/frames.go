@@ -15,7 +15,7 @@ type Failed = delivery.Failed
 type receiver struct{ d *Dispatcher }
 
 // Build implements delivery.Receiver.
-func (r receiver) Build() event.Build { return r.d.o.Build }
+func (r receiver) Build() event.Build { return r.d.Build() }
 
 // Apply makes the delivery durable in the warehouse and in trace, both at once, and returns the lower of their cursors.
 func (r receiver) Apply(ctx context.Context, dl *event.Delivery, encoded []byte) (event.Cursor, error) {

@@ -22,7 +22,7 @@ const maxEvent = 1 << 10
 
 // maker makes the rows of one request after another. It is not safe for concurrent use.
 type maker struct {
-	build                string
+	build                func() string
 	maxDecoded, maxItems int
 
 	body      body.Body // room that is used again
@@ -47,7 +47,7 @@ func (m *maker) append(rows []warehouse.Row, frame uint64, request uint32, r *ev
 		Position:       event.Position{Frame: frame, Request: request},
 		Timestamp:      r.ReceivedAt,
 		ItemsInRequest: 1,
-		Build:          m.build,
+		Build:          m.build(),
 	}
 
 	m.encodings = m.encodings[:0]

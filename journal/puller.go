@@ -38,6 +38,7 @@ type puller struct {
 	asked    string // the inbox of the pull under way; empty: none
 	batch    int    // messages it asked for
 	failures int    // attempts in a row that brought nothing
+	fresh    bool   // the consumer was made by the last call, which has not looked at what it delivers
 }
 
 const (
@@ -62,7 +63,7 @@ func (p *puller) pull(ctx context.Context, maxBytes int) ([]message, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		fresh := p.consumer == ""
+		p.fresh = p.consumer == ""
 		if err := p.place(ctx); err != nil {
 			if errors.Is(err, ErrClosed) || errors.Is(err, ErrPastEnd) || ctx.Err() != nil {
 				return nil, err
@@ -78,7 +79,7 @@ func (p *puller) pull(ctx context.Context, maxBytes int) ([]message, error) {
 				continue
 			}
 		}
-		if fresh {
+		if p.fresh {
 			return nil, errIdle
 		}
 		got, err := p.receive(ctx)

@@ -203,8 +203,11 @@ func (r *Reader) tail(ctx context.Context) ([]Entry, error) {
 		return nil, err // something is there, and the pull brings it
 	}
 	if _, err = e.nextFor(ctx, mainStream, ">", r.p.next); !missing(err) {
-		// The consumer takes for delivered what did not arrive, or has not noticed it yet.
-		r.p.drop()
+		// The consumer takes for delivered what did not arrive, or has not noticed it yet; unless nobody has looked at what
+		// arrived, which a consumer just made may well have delivered by now.
+		if !r.p.fresh {
+			r.p.drop()
+		}
 		return nil, err
 	}
 	entries, err := r.gap(ctx, r.p.next, last)

@@ -39,7 +39,7 @@ func (f *feed) sync(ctx context.Context) error {
 	f.mu.Lock()
 	f.view.build = c.Build
 	f.mu.Unlock()
-	if err := f.move(ctx, c.Stages["raw"]); err != nil {
+	if err := f.move(ctx, c.lowest()); err != nil {
 		return err
 	}
 	f.asked = time.Now()

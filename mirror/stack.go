@@ -113,6 +113,17 @@ const maxAnswer = 256 << 10
 // maxDetail bounds what is kept of a stack's words about a failure.
 const maxDetail = 1 << 10
 
+// lowest is where a feed has to go on: a stage of the stack that stands lower than the others still needs what they have.
+func (c cursors) lowest() event.Cursor {
+	lowest, first := event.Cursor{}, true
+	for _, at := range c.Stages {
+		if first || at.Compare(lowest) < 0 {
+			lowest, first = at, false
+		}
+	}
+	return lowest
+}
+
 // cursors asks where the stack stands. It blocks until ctx ends. An http stack does not know. Errors: *busyError,
 // *blockedError.
 func (s *stack) cursors(ctx context.Context) (cursors, error) {

@@ -107,6 +107,31 @@ func TestSecretRefuses(t *testing.T) {
 	}
 }
 
+// What a vendor gave is as long as it is, but as private as our own, and never invented.
+func TestGivenSecret(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "api_secret")
+	if _, err := service.GivenSecret(path); err == nil {
+		t.Error("a secret that is not there")
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("it was made up")
+	}
+	for _, row := range []struct {
+		content, want string
+		mode          fs.FileMode
+	}{{" short\n", "short", 0o600}, {"\n", "", 0o600}, {"short", "", 0o644}} {
+		if err := os.WriteFile(path, []byte(row.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, row.mode); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := service.GivenSecret(path); got != row.want || (err == nil) != (row.want != "") {
+			t.Errorf("%q, mode %04o: %q, %v", row.content, row.mode, got, err)
+		}
+	}
+}
+
 func TestWriteFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	for _, content := range []string{"one", "", "three"} {

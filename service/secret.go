@@ -28,7 +28,28 @@ func Secret(path string) (string, error) {
 	return readSecret(path)
 }
 
+// GivenSecret returns the secret that somebody else gave and a person put into path: it is as long as it is, and never
+// made up. A file that others can read is refused.
+func GivenSecret(path string) (string, error) {
+	s, err := readPrivate(path)
+	if err == nil && s == "" {
+		err = fmt.Errorf("secret %s is empty: put into it what you were given", path)
+	}
+	return s, err
+}
+
 func readSecret(path string) (string, error) {
+	s, err := readPrivate(path)
+	if err != nil {
+		return "", err
+	}
+	if len(s) < minSecret {
+		return "", fmt.Errorf("secret %s holds %d characters, want at least %d: delete it and restart to get a new one", path, len(s), minSecret)
+	}
+	return s, nil
+}
+
+func readPrivate(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("secret: %w", err)
@@ -45,11 +66,7 @@ func readSecret(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("secret: %w", err)
 	}
-	s := strings.TrimSpace(string(b))
-	if len(s) < minSecret {
-		return "", fmt.Errorf("secret %s holds %d characters, want at least %d: delete it and restart to get a new one", path, len(s), minSecret)
-	}
-	return s, nil
+	return strings.TrimSpace(string(b)), nil
 }
 
 // createSecret writes a new secret to path, whole or not at all; fs.ErrExist if there is one by then.

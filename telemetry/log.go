@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 )
 
 // newLogger returns a logger whose every message and value goes through h.
@@ -57,6 +58,10 @@ func (h hider) any(v any) slog.Value {
 		}
 		text = string(b)
 	default:
+		if named := reflect.ValueOf(v); named.Kind() == reflect.String { // as JSON it would be quoted twice
+			text = named.String()
+			break
+		}
 		b, err := json.Marshal(v)
 		if err != nil {
 			return slog.StringValue(fmt.Sprintf("%T", v))

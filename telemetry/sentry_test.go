@@ -377,7 +377,10 @@ func TestSentryThatRefuses(t *testing.T) {
 		if sent, failed := metric(t, tel, "sparrow_sentry_sent_total"), metric(t, tel, "sparrow_sentry_failed_total"); sent != 0 || failed != 3 {
 			t.Errorf("%s: %v sent, %v failed", what, sent, failed)
 		}
-		if bytes.Contains(s.bytes, []byte("elsewhere")) {
+		s.mu.Lock()
+		followed := bytes.Contains(s.bytes, []byte("elsewhere"))
+		s.mu.Unlock()
+		if followed {
 			t.Errorf("%s: a redirect was followed", what)
 		}
 	}

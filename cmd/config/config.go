@@ -19,12 +19,15 @@ import (
 type Config struct {
 	Data       string    `yaml:"data"`        // folder of `sparrow up`
 	SecretFile string    `yaml:"secret_file"` // empty: <data>/secret
+	KeyFile    string    `yaml:"key_file"`    // empty: <data>/key
 	TokenFile  string    `yaml:"token_file"`  // empty: <data>/token
 	Clients    Clients   `yaml:"clients"`
 	Admin      Admin     `yaml:"admin"`
 	Feeds      Feeds     `yaml:"feeds"`
 	Journal    Journal   `yaml:"journal"`
 	Stacks     Stacks    `yaml:"stacks"`
+	Trackers   Trackers  `yaml:"trackers"`
+	Sandbox    Sandbox   `yaml:"sandbox"`
 	Warehouse  Warehouse `yaml:"warehouse"`
 	Compare    Compare   `yaml:"compare"`
 	Deploy     Deploy    `yaml:"deploy"`
@@ -119,6 +122,7 @@ type Stack struct {
 	Listen      string     `yaml:"listen"` // empty: the address in URL; under `sparrow up` a free loopback port
 	Build       string     `yaml:"build"`  // binary that `sparrow up` runs; empty: this executable
 	Dispatcher  Dispatcher `yaml:"dispatcher"`
+	Trace       Trace      `yaml:"trace"`
 }
 
 // Sample is what the stack gets of the requests while it is the candidate.
@@ -133,6 +137,21 @@ type Dispatcher struct {
 	MaxItems      int      `yaml:"max_items"`   // part of the build
 	MaxAppend     Size     `yaml:"max_append"`
 	AppendTimeout Duration `yaml:"append_timeout"`
+}
+
+// Trace is the second half of a stack.
+type Trace struct {
+	URL         string   `yaml:"url"`
+	Listen      string   `yaml:"listen"`   // empty: the address in URL; under `sparrow up` a free loopback port
+	Pipeline    string   `yaml:"pipeline"` // file of pipeline.Config, part of the build; empty: pipeline.Default
+	Backlog     Size     `yaml:"backlog"`
+	MinFree     Size     `yaml:"min_free"`
+	Window      int      `yaml:"window"`
+	Unshipped   int      `yaml:"unshipped"`
+	DeadLetters int      `yaml:"dead_letters"`
+	MessageAge  Duration `yaml:"message_age"` // part of the build
+	MessageKeys int      `yaml:"message_keys"`
+	Check       Duration `yaml:"check"`
 }
 
 // Warehouse is where events end up.
@@ -199,6 +218,12 @@ func Default() Config {
 		MaxAppend: 16 << 20, AppendTimeout: Duration(time.Minute),
 	}
 	all := Sample{Percent: 100, By: event.ByRequestID}
+	trace := func(url string) Trace {
+		return Trace{
+			URL: url, Backlog: 8 << 30, MinFree: 128 << 20, Window: 20_000, Unshipped: 50_000, DeadLetters: 10_000,
+			MessageAge: Duration(24 * time.Hour), MessageKeys: 1_000_000, Check: Duration(5 * time.Minute),
+		}
+	}
 	return Config{
 		Data: ".sparrow",
 		Clients: Clients{
@@ -237,9 +262,11 @@ func Default() Config {
 			LedgerAge: Duration(90 * 24 * time.Hour),
 		},
 		Stacks: Stacks{
-			Green: Stack{Protocol: "frames", URL: "http://127.0.0.1:8083", Concurrency: 32, Sample: all, Dispatcher: dispatcher},
-			Blue:  Stack{Protocol: "frames", URL: "http://127.0.0.1:8084", Concurrency: 32, Sample: all, Dispatcher: dispatcher},
+			Green: Stack{Protocol: "frames", URL: "http://127.0.0.1:8083", Concurrency: 32, Sample: all, Dispatcher: dispatcher, Trace: trace("http://127.0.0.1:8085")},
+			Blue:  Stack{Protocol: "frames", URL: "http://127.0.0.1:8084", Concurrency: 32, Sample: all, Dispatcher: dispatcher, Trace: trace("http://127.0.0.1:8086")},
 		},
+		Trackers: defaultTrackers(),
+		Sandbox:  Sandbox{URL: "http://127.0.0.1:8087", MaxBytes: 8 << 30, MaxIDs: 16_000_000},
 		Warehouse: Warehouse{
 			Engine: "duckdb",
 			URL:    "http://127.0.0.1:8082",
@@ -265,6 +292,9 @@ func Default() Config {
 
 // Secret is the path of the file that holds the secret of the hops between our own processes.
 func (c *Config) Secret() string { return or(c.SecretFile, filepath.Join(c.Data, "secret")) }
+
+// Key is the path of the file that holds the key of all hashes.
+func (c *Config) Key() string { return or(c.KeyFile, filepath.Join(c.Data, "key")) }
 
 // Token is the path of the file that holds the operator's token.
 func (c *Config) Token() string { return or(c.TokenFile, filepath.Join(c.Data, "token")) }

@@ -51,7 +51,8 @@ func TestExampleNamesAndExplainsEverySetting(t *testing.T) {
 				continue
 			}
 			named[name] = true
-			if key.HeadComment == "" && !strings.HasPrefix(name, "stacks.blue.") && !slices.Contains([]string{"admin.listen", "telemetry.environment"}, name) {
+			repeated := regexp.MustCompile(`^(stacks\.blue|trackers\.(heap|amplitude|webhook)|sandbox\.limits)\.`).MatchString(name)
+			if key.HeadComment == "" && !repeated && !slices.Contains([]string{"admin.listen", "telemetry.environment"}, name) {
 				t.Errorf("%s has no comment", name)
 			}
 		}
@@ -73,7 +74,7 @@ func TestEverySettingHasAnEnvironmentVariable(t *testing.T) {
 		if other, ok := seen[s.Env]; ok {
 			t.Errorf("%s and %s share the variable %s", other, s.Key, s.Env)
 		}
-		if !regexp.MustCompile(`^SPARROW_[A-Z_]+$`).MatchString(s.Env) {
+		if !regexp.MustCompile(`^SPARROW_[A-Z0-9_]+$`).MatchString(s.Env) {
 			t.Errorf("%s has the variable %s", s.Key, s.Env)
 		}
 		seen[s.Env] = s.Key
@@ -111,6 +112,29 @@ func TestLaterWins(t *testing.T) {
 	want.Data = "/srv/sparrow"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A tracker's section takes defaults for what it leaves out, others stay, and variables reach all of them.
+func TestTrackers(t *testing.T) {
+	file := write(t, "trackers:\n  heap: {production: {key: '123'}}\n  crm-eu: {production: {url: https://crm.example/in}, calls: 4}\n  bare:\n")
+	got, err := Load(file, []string{"SPARROW_TRACKERS_CRM_EU_STAGING_MODE=2.5%", "SPARROW_TRACKERS_GA4_PRODUCTION_KEY=G-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := got.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Trackers["heap"].Production.Key = "123"
+	want.Trackers["ga4"].Production.Key = "G-1"
+	want.Trackers["crm-eu"], want.Trackers["bare"] = want.Trackers.Of("x"), want.Trackers.Of("y")
+	want.Trackers["crm-eu"].Production.URL, want.Trackers["crm-eu"].Calls, want.Trackers["crm-eu"].Staging.Mode = "https://crm.example/in", 4, "2.5%"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if s := got.Trackers["heap"]; s.Production.Sandboxed() || !s.Staging.Sandboxed() {
+		t.Errorf("heap: %+v: production has a key, staging none", s)
 	}
 }
 
@@ -171,6 +195,15 @@ func TestMistakesAreErrors(t *testing.T) {
 		"several at once":  {file: "admin: {listen: x}\nwarehouse: {engine: sqlite}\n", want: []string{"admin.listen", "warehouse.engine"}},
 		"file not there":   {file: "-", want: []string{"no such file"}},
 		"data of no name":  {environ: []string{"SPARROW_DATA="}, want: []string{"setting data (SPARROW_DATA): is empty"}},
+		"no https":         {file: "trackers: {crm: {production: {url: 'http://hunter2.example/'}}}\n", want: []string{"trackers.crm.production.url", "https"}},
+		"staging is live":  {file: "trackers: {heap: {production: {key: '1'}, staging: {key: '1'}}}\n", want: []string{"trackers.heap.staging", "is the production account"}},
+		"secret inline":    {file: "trackers: {ga4: {production: {key: G-1, secret: hunter2}}}\n", want: []string{`unknown setting "secret"`}},
+		"secret of nobody": {file: "trackers: {ga4: {production: {secret_file: x}}}\n", want: []string{"trackers.ga4.production.secret_file", "neither key nor url"}},
+		"part of nothing":  {file: "trackers: {ga4: {staging: {mode: 0%}}}\n", want: []string{`"0%": want send, dry-run, or a part`}},
+		"mode of no kind":  {environ: []string{"SPARROW_TRACKERS_HEAP_STAGING_MODE=some"}, want: []string{"SPARROW_TRACKERS_HEAP_STAGING_MODE", "want send"}},
+		"beyond the rates": {file: "trackers: {heap: {pacing: false, production: {key: '1'}}}\n", want: []string{"trackers.heap.pacing", "documented rates"}},
+		"webhook's header": {file: "trackers: {webhook: {webhook: {headers: [hunter2], fields: [x]}}}\n", want: []string{"trackers.webhook.webhook.headers", "trackers.webhook.webhook.fields"}},
+		"tracker's name":   {file: "trackers: {'a b': {calls: 1}}\n", want: []string{"trackers.a b", "a tracker's name is"}},
 		"password is kept": {file: "warehouse: {url: 'http://u:hunter2@h:1'}\n", want: []string{"warehouse.url"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -15,7 +16,7 @@ var live = []string{
 
 // elsewhere reports whether a setting concerns other processes than the mirror alone.
 func elsewhere(key string) bool {
-	if strings.HasPrefix(key, "warehouse.") || strings.HasPrefix(key, "sandbox.") {
+	if strings.HasPrefix(key, "warehouse.") || strings.HasPrefix(key, "sandbox.") || strings.HasPrefix(key, "trackers.") || key == "key_file" {
 		return true
 	}
 	part := strings.SplitN(key, ".", 3)
@@ -31,13 +32,15 @@ func (e *RestartError) Error() string {
 
 // Changed lists the settings in which b differs from a, in the order of the struct.
 func Changed(a, b Config) (keys []string) {
-	before, after := Settings(&a), Settings(&b)
-	for i, s := range before {
-		if s.String() != after[i].String() {
+	// By key: sections of trackers may have come or gone.
+	before, after := Settings(&a), byKey(&b)
+	for _, s := range before {
+		if is, ok := after[s.Key]; !ok || s.String() != is.String() {
 			keys = append(keys, s.Key)
 		}
+		delete(after, s.Key)
 	}
-	return keys
+	return append(keys, slices.Sorted(maps.Keys(after))...)
 }
 
 // Live returns nil if each of the changed settings can change while everything runs, or *RestartError. With mirror set,
@@ -57,10 +60,19 @@ func Live(changed []string, mirror bool) error {
 
 // Take sets c's settings called keys to what they are in from, and touches no others.
 func (c *Config) Take(from Config, keys []string) {
-	mine, others := Settings(c), Settings(&from)
-	for i, s := range mine {
-		if slices.Contains(keys, s.Key) {
-			s.value.Set(others[i].value)
+	others := byKey(&from)
+	for _, s := range Settings(c) {
+		if other, ok := others[s.Key]; ok && slices.Contains(keys, s.Key) {
+			s.value.Set(other.value)
 		}
 	}
+}
+
+// byKey are all settings of c.
+func byKey(c *Config) map[string]Setting {
+	all := map[string]Setting{}
+	for _, s := range Settings(c) {
+		all[s.Key] = s
+	}
+	return all
 }

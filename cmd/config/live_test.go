@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +39,32 @@ func TestChanged(t *testing.T) {
 	a.Take(b, got[:2])
 	if diff := cmp.Diff(want[2:], Changed(a, b)); diff != "" {
 		t.Errorf("after taking the first two, what differs:\n%s", diff)
+	}
+}
+
+// Sections of trackers come and go, so settings are told apart by their names, not by their places.
+func TestChangedTrackers(t *testing.T) {
+	a, b := Default(), Default()
+	a.Trackers["aaa"] = a.Trackers.Of("aaa")
+	b.Trackers["zzz"] = b.Trackers.Of("zzz")
+	b.Clients.MaxHeaders = 7
+	for _, way := range [][2]Config{{a, b}, {b, a}} {
+		var others []string
+		for _, key := range Changed(way[0], way[1]) {
+			if !strings.HasPrefix(key, "trackers.aaa.") && !strings.HasPrefix(key, "trackers.zzz.") {
+				others = append(others, key)
+			}
+		}
+		if diff := cmp.Diff([]string{"clients.max_headers"}, others); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if err := Live(Changed(a, b), true); err != nil {
+		t.Errorf("accounts of trackers are none of the mirror's business: %v", err)
+	}
+	a.Take(b, []string{"clients.max_headers"})
+	if a.Clients.MaxHeaders != 7 || a.Warehouse != b.Warehouse {
+		t.Errorf("took %+v", a.Clients)
 	}
 }
 

@@ -35,6 +35,7 @@ func Load(path string, environ []string) (Config, error) {
 	default:
 		return Config{}, fmt.Errorf("configuration: %w", err)
 	}
+	c.Trackers.applyDefaults()
 	if err := c.fromEnvironment(environ); err != nil {
 		return Config{}, err
 	}
@@ -53,6 +54,7 @@ func LoadSnapshot(path string) (Config, error) {
 	if err := c.parse(path, data, false); err != nil {
 		return Config{}, err
 	}
+	c.Trackers.applyDefaults()
 	return c, nil
 }
 
@@ -135,6 +137,8 @@ func keys(t reflect.Type, name string) []string {
 			all = append(all, f.Tag.Get("yaml"))
 		} else if f.Type.Kind() == reflect.Struct && all == nil {
 			all = keys(f.Type, name)
+		} else if f.Type.Kind() == reflect.Map && all == nil {
+			all = keys(f.Type.Elem().Elem(), name)
 		}
 	}
 	return all
@@ -162,7 +166,14 @@ func distance(a, b string) int {
 
 // Absolute makes the paths that the program itself opens independent of the current folder.
 func (c *Config) Absolute() error {
-	for _, path := range []*string{&c.Data, &c.SecretFile, &c.TokenFile, &c.Journal.Credentials, &c.Clients.TLS.Cert, &c.Clients.TLS.Key, &c.Stacks.Green.Build, &c.Stacks.Blue.Build} {
+	paths := []*string{
+		&c.Data, &c.SecretFile, &c.KeyFile, &c.TokenFile, &c.Journal.Credentials, &c.Clients.TLS.Cert, &c.Clients.TLS.Key, &c.Stacks.Green.Build, &c.Stacks.Blue.Build,
+		&c.Stacks.Green.Trace.Pipeline, &c.Stacks.Blue.Trace.Pipeline, &c.Sandbox.Scenario,
+	}
+	for _, t := range c.Trackers {
+		paths = append(paths, &t.Production.SecretFile, &t.Staging.SecretFile)
+	}
+	for _, path := range paths {
 		if *path == "" {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -22,9 +23,18 @@ func settings(v reflect.Value, prefix string) []Setting {
 	var all []Setting
 	for i := range v.NumField() {
 		key := prefix + v.Type().Field(i).Tag.Get("yaml")
-		if f := v.Field(i); f.Kind() == reflect.Struct {
+		switch f := v.Field(i); f.Kind() {
+		case reflect.Pointer: // never nil once defaults are applied
+			all = append(all, Setting{Key: key, Env: envName(key), value: f.Elem()})
+		case reflect.Struct:
 			all = append(all, settings(f, key+".")...)
-		} else {
+		case reflect.Map: // of sections
+			names := f.MapKeys()
+			slices.SortFunc(names, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+			for _, name := range names {
+				all = append(all, settings(f.MapIndex(name).Elem(), key+"."+name.String()+".")...)
+			}
+		default:
 			all = append(all, Setting{Key: key, Env: envName(key), value: f})
 		}
 	}

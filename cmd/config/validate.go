@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -67,6 +68,48 @@ func (c *Config) Validate() error {
 		}
 		base(key+"url", s.URL)
 		listen(key+"listen", s.Listen, true)
+		if s.Trace.URL != "" {
+			base(key+"trace.url", s.Trace.URL)
+		}
+		listen(key+"trace.listen", s.Trace.Listen, true)
+	}
+	base("sandbox.url", c.Sandbox.URL)
+	listen("sandbox.listen", c.Sandbox.Listen, true)
+	for _, name := range c.Trackers.Names() {
+		t, key := c.Trackers[name], "trackers."+name+"."
+		if !trackerName.MatchString(name) {
+			bad("trackers."+name, "a tracker's name is a letter, then letters, digits, - or _")
+		}
+		for _, s := range []struct {
+			name string
+			Sink
+		}{{"production", t.Production}, {"staging", t.Staging}} {
+			if _, ok := s.Mode.Percent(); !ok {
+				bad(key+s.name+".mode", "%q: want send, dry-run, or a part like 10%%", string(s.Mode))
+			}
+			if s.Sandboxed() && s.SecretFile != "" {
+				bad(key+s.name+".secret_file", "is set, but neither key nor url: the sandbox has secrets of its own")
+			}
+			if u, err := url.Parse(s.URL); s.URL != "" && (err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && !loopback(u)) {
+				bad(key+s.name+".url", "want an https address without a password: nothing leaves unencrypted (http only to this machine)") // not printed
+			}
+		}
+		for _, h := range t.Webhook.Headers {
+			if _, _, ok := strings.Cut(h, ":"); !ok {
+				bad(key+"webhook.headers", "want entries like \"Name: value\"") // not printed: it may be a secret
+			}
+		}
+		for _, f := range t.Webhook.Fields {
+			if _, _, ok := strings.Cut(f, "="); !ok {
+				bad(key+"webhook.fields", "%q: want name=from, as in user=userId", f)
+			}
+		}
+		if !*t.Pacing && !(t.Production.local() && t.Staging.local()) {
+			bad(key+"pacing", "is off, and an account is not on this machine: a vendor's documented rates are to be kept")
+		}
+		if a, b := t.Production, t.Staging; !a.Sandboxed() && a.URL == b.URL && a.Key == b.Key {
+			bad(key+"staging", "is the production account: a candidate's events would count twice there")
+		}
 	}
 	oneOf("warehouse.engine", c.Warehouse.Engine, "duckdb")
 	base("warehouse.url", c.Warehouse.URL)
@@ -91,10 +134,13 @@ func (c *Config) Validate() error {
 		bad("telemetry.level", "%v", err)
 	}
 	for _, s := range Settings(c) {
+		if strings.HasPrefix(s.Key, "sandbox.limits.") {
+			continue // 0: as documented, -1: none
+		}
 		if s.value.CanInt() && s.value.Int() < 0 {
 			bad(s.Key, "%s is negative", s)
 		}
-		if s.value.CanInt() && s.value.Int() == 0 && !mayBeZero[s.Key] {
+		if s.value.CanInt() && s.value.Int() == 0 && !mayBeZero[s.Key] && !strings.HasSuffix(s.Key, ".calls") && !strings.HasSuffix(s.Key, ".webhook.events") {
 			bad(s.Key, "must not be 0")
 		}
 	}
@@ -126,8 +172,26 @@ var mayBeZero = map[string]bool{
 	"clients.rate.per_second": true, // no limit
 }
 
+// trackerName is what becomes of a name in environment variables, stages and columns without ambiguity.
+var trackerName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
+
+// local reports whether a sink is on this machine.
+func (s Sink) local() bool {
+	u, err := url.Parse(s.URL)
+	return s.Sandboxed() || s.URL != "" && err == nil && loopback(u)
+}
+
+// loopback reports whether an address is this machine's own.
+func loopback(u *url.URL) bool {
+	if u.Scheme != "http" {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
+}
+
 func envName(key string) string {
-	return "SPARROW_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+	return "SPARROW_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(key))
 }
 
 // Proxies are the trusted proxies: addresses, or ranges of them.

@@ -169,7 +169,7 @@ type watcher struct {
 
 func watch(s *sparrow) *watcher {
 	w := &watcher{done: make(chan struct{})}
-	pid := s.pid("mirror")
+	pid, at := s.pid("mirror"), &sparrow{ends: s.ends} // s itself reads endpoints.json again meanwhile
 	w.wg.Go(func() {
 		tick := time.NewTicker(250 * time.Millisecond)
 		defer tick.Stop()
@@ -178,7 +178,7 @@ func watch(s *sparrow) *watcher {
 				OK     bool `json:"ok"`
 				Stacks any  `json:"stacks"`
 			}
-			err := s.admin("/v1/equation", &eq)
+			err := at.admin("/v1/equation", &eq)
 			rss, rssErr := resident(pid)
 			w.mu.Lock()
 			if err == nil {

@@ -50,7 +50,7 @@ func TestDocsCommandsRun(t *testing.T) {
 			continue
 		}
 		t.Run(filepath.Base(page), func(t *testing.T) {
-			s := up(t)
+			s := up(t, "--config", write(t, "sparrow.yaml", "# as shipped\n"))
 			work := t.TempDir()
 			if err := os.Mkdir(filepath.Join(work, "bin"), 0o700); err != nil {
 				t.Fatal(err)

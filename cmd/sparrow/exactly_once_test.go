@@ -245,7 +245,7 @@ func TestProofKill(t *testing.T) {
 	rounds := choose(1, 10)
 	l := s.load(2_000)
 	for range rounds {
-		for _, name := range []string{"mirror", "warehouse", "green-dispatcher", "blue-dispatcher"} {
+		for _, name := range []string{"mirror", "warehouse", "green-dispatcher", "blue-dispatcher", "green-trace", "blue-trace"} {
 			before := s.status().Accepted.Requests
 			old := s.pid(name)
 			s.signal(name, syscall.SIGKILL)

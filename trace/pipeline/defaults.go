@@ -28,19 +28,20 @@ func DefaultParams() []string {
 }
 
 // Default is what runs until somebody writes a configuration: one source for development on this machine, and the page
-// view.
+// view, to every vendor that has an API of its own.
 func Default() Config {
 	c := Config{
 		Sources: map[string]Source{"development": {
-			Keys:    []string{"development"},
+			Keys:    []string{"dev", "development"},
 			Origins: []string{"http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*", NoOrigin},
 		}},
 		Events: map[string]EventRule{"pageview": {Properties: map[string]PropertyRule{
-			"pathname": {Type: URL, Required: true},
-			"referrer": {Type: URL},
+			"pathname": {Type: URL, Required: true, Max: 1000}, // GA4 keeps 100 characters of it, and 1000 of url
+			"referrer": {Type: URL, Max: 420},
 			"title":    {Type: String, Max: 300},
-			"url":      {Type: URL},
+			"url":      {Type: URL, Max: 1000},
 		}}},
+		Trackers: map[string]TrackerRule{"ga4": {}, "heap": {}, "amplitude": {}},
 	}
 	c.Normalise()
 	return c

@@ -11,10 +11,11 @@ import (
 
 // LearnOptions bound what Learn keeps. The zero value means the defaults.
 type LearnOptions struct {
-	Events     int               // names of events it proposes; 0: 200
-	Properties int               // paths it keeps of one event; 0: 100
-	Depth      int               // levels of objects whose members become paths; 0: 3
-	Sources    map[string]Source // nil: Default's
+	Events     int                    // names of events it proposes; 0: 200
+	Properties int                    // paths it keeps of one event; 0: 100
+	Depth      int                    // levels of objects whose members become paths; 0: 3
+	Sources    map[string]Source      // nil: Default's
+	Trackers   map[string]TrackerRule // nil: Default's
 }
 
 // Proposal is a starter allowlist for a person to edit. It holds names and types, never a value.
@@ -195,9 +196,12 @@ func (l *learner) value(p *seenProperty, value []byte) {
 // propose turns what was seen into rules.
 func (l *learner) propose() *Proposal {
 	p := l.proposal
-	p.Config = Config{Sources: l.o.Sources, Events: map[string]EventRule{}}
+	p.Config = Config{Sources: l.o.Sources, Events: map[string]EventRule{}, Trackers: l.o.Trackers}
 	if p.Config.Sources == nil {
 		p.Config.Sources = Default().Sources
+	}
+	if p.Config.Trackers == nil {
+		p.Config.Trackers = Default().Trackers
 	}
 	for _, e := range l.events {
 		p.events = append(p.events, e)
@@ -218,7 +222,33 @@ func (l *learner) propose() *Proposal {
 		p.Config.Events[e.name] = EventRule{Properties: rules}
 	}
 	p.Config.Normalise()
+	p.spell()
 	return p
+}
+
+// spell adds for each tracker how it has to spell what its vendor would drop for its name or type.
+func (p *Proposal) spell() {
+	for _, tracker := range sortedNames(p.Config.Trackers) {
+		limits, known := LimitsOf(p.Config.Trackers[tracker].Vendor)
+		if !known {
+			continue
+		}
+		taken := map[string]bool{}
+		for name := range p.Config.Events {
+			taken[name] = true
+		}
+		for _, name := range sortedNames(p.Config.Events) {
+			e := p.Config.Events[name]
+			if m, ok := mapFor(limits, name, e.Properties, taken); ok {
+				if e.Trackers == nil {
+					e.Trackers = map[string]Mapping{}
+				}
+				e.Trackers[tracker] = m
+				p.Config.Events[name] = e
+			}
+		}
+	}
+	p.Config.Normalise()
 }
 
 func (e *seenEvent) sorted() []*seenProperty {

@@ -127,3 +127,43 @@ func FuzzLearn(f *testing.F) {
 		}
 	})
 }
+
+// What is proposed arrives: no vendor drops an event or a property of it for its name or its type.
+func TestLearnSpellsNamesForVendors(t *testing.T) {
+	p := learn(
+		`{"event":"add to cart","deviceId":"d","properties":{"zone-kind":"a","a":{"b":1},"a_b":2,"ga_x":1,"größe":"s","1st":1,"items":[{"sku":"a"}],"tags":["a"],"`+strings.Repeat("long", 12)+`":1}}`,
+		`{"event":"add.to.cart","deviceId":"d","properties":{}}`, `{"event":"add_to_cart","deviceId":"d","properties":{}}`,
+		`{"event":"ページ閲覧","deviceId":"d","properties":{"検索":"x"}}`, `{"event":"error","deviceId":"d","properties":{}}`,
+		`{"event":"pageview","deviceId":"d","properties":{"pathname":"/"}}`, `{"event":"$identify","deviceId":"d","properties":{}}`,
+		`{"event":"`+strings.Repeat("very ", 12)+`long","deviceId":"d","properties":{}}`, `{"event":"`+strings.Repeat("very ", 12)+`long too","deviceId":"d","properties":{}}`,
+	)
+	c, err := ParseConfig(p.YAML())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, p.YAML())
+	}
+	for _, f := range Lint(c) {
+		if !strings.Contains(f.Text, "characters are let pass") { // how long texts may be is for a person to say
+			t.Errorf("%+v", f)
+		}
+	}
+	names := map[string]string{}
+	for event, rule := range c.Events {
+		name := rule.Trackers["ga4"].Name
+		if name == "" {
+			name = event
+		}
+		if other, taken := names[name]; taken {
+			t.Errorf("%s and %s are both sent as %s", event, other, name)
+		}
+		names[name] = event
+	}
+	if c.Events["pageview"].Trackers != nil || c.Events["add_to_cart"].Trackers != nil {
+		t.Errorf("names that can stay were changed: %+v", c.Events)
+	}
+	if m := c.Events["add to cart"].Trackers["heap"]; !slices.Equal(m.Omit, []string{"items", "tags"}) || m.Properties != nil {
+		t.Errorf("heap: %+v", m)
+	}
+	if !slices.Equal(c.Canonical(), p.Config.Canonical()) {
+		t.Errorf("the file is not the configuration\n%s\n%s", c.Canonical(), p.Config.Canonical())
+	}
+}

@@ -19,17 +19,18 @@ type VendorLimits struct {
 	Names          bool // event and property names: a letter, then letters, digits and underscores
 	EventName      int  // characters
 	PropertyName   int
-	Properties     int            // of an event
-	Own            int            // of which the tracker itself fills in so many
-	Text           int            // characters of a string
-	Texts          map[string]int // of the string properties so called
-	Prefixes       []string       // reserved for the vendor, of events and properties
-	Events         []string       // reserved
-	Scalars        bool           // values that are objects or arrays are dropped
-	Lists          []string       // but for arrays so called
-	Translated     []string       // events the tracker gives the vendor's own name
-	TextIsRefused  bool           // a string that is too long is refused, not cut
-	EventIsDropped string         // how an event whose name is not allowed fares
+	Properties     int               // of an event
+	Own            int               // of which the tracker itself fills in so many
+	Text           int               // characters of a string
+	Texts          map[string]int    // of the string properties so called
+	Prefixes       []string          // reserved for the vendor, of events and properties
+	Events         []string          // reserved
+	Scalars        bool              // values that are objects or arrays are dropped
+	Lists          []string          // but for arrays so called
+	Translated     []string          // events the tracker gives the vendor's own name
+	Renamed        map[string]string // properties of these that it does, too
+	TextIsRefused  bool              // a string that is too long is refused, not cut
+	EventIsDropped string            // how an event whose name is not allowed fares
 }
 
 // LimitsOf returns what vendor documents; false for a vendor that documents nothing, such as webhook.
@@ -43,7 +44,8 @@ func LimitsOf(vendor string) (VendorLimits, bool) {
 				"app_store_subscription_cancel", "app_store_subscription_convert", "app_store_subscription_renew", "app_update", "app_upgrade", "dynamic_link_app_open", "dynamic_link_app_update",
 				"dynamic_link_first_open", "error", "firebase_campaign", "first_open", "first_visit", "in_app_purchase", "notification_dismiss", "notification_foreground", "notification_open",
 				"notification_receive", "notification_send", "os_update", "screen_view", "session_start", "user_engagement"},
-			Scalars: true, Lists: []string{"items"}, Translated: []string{"pageview"}, EventIsDropped: "GA4 answers 204 and drops it silently",
+			Scalars: true, Lists: []string{"items"}, Translated: []string{"pageview"},
+			Renamed: map[string]string{"url": "page_location", "referrer": "page_referrer", "title": "page_title"}, EventIsDropped: "GA4 answers 204 and drops it silently",
 		},
 		"heap": {
 			EventName: 1024, Text: 1023, Scalars: true, TextIsRefused: true, EventIsDropped: "Heap refuses it",
@@ -111,7 +113,11 @@ func (l *linter) event(name, tracker string) {
 			continue
 		}
 		count++
-		l.property(name, tracker, path, m.propertyName(path), rules[path], limits)
+		as := m.propertyName(path)
+		if to, ok := limits.Renamed[as]; ok && slices.Contains(limits.Translated, sent) {
+			as = to
+		}
+		l.property(name, tracker, path, as, rules[path], limits)
 	}
 	if limits.Properties > 0 && count > limits.Properties-limits.Own {
 		l.find(place, tracker, "%d properties and %d that the tracker adds are more than %d: those beyond are dropped; choose with events.%s.trackers.%s.only", count, limits.Own, limits.Properties, name, tracker)

@@ -74,7 +74,7 @@ func TestLintOfSources(t *testing.T) {
 	if len(found) != 2 || found[0].Place != "sources.a.origins" || !strings.Contains(found[0].Text, "any program") || found[1].Place != "sources.b.origins" || !strings.Contains(found[1].Text, "not HTTPS") {
 		t.Errorf("%+v", found)
 	}
-	if found := Lint(Default()); len(found) != 0 {
+	if found := Lint(Default()); len(found) != 1 || found[0].Place != "events.pageview.properties.pathname" || found[0].Tracker != "ga4" || !strings.Contains(found[0].Text, "are cut") {
 		t.Errorf("the default configuration: %+v", found)
 	}
 }

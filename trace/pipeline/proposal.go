@@ -36,6 +36,19 @@ func (p *Proposal) YAML() []byte {
 		e.put(events, p.Config.Events[e.name])
 	}
 	put(doc, "events", events)
+	trackers := mappingNode()
+	for _, name := range sortedNames(p.Config.Trackers) {
+		one := mappingNode()
+		if vendor := p.Config.Trackers[name].Vendor; vendor != name {
+			put(one, "vendor", textNode(vendor))
+		} else {
+			one.Style = yaml.FlowStyle
+		}
+		put(trackers, name, one)
+	}
+	if len(trackers.Content) > 0 {
+		put(doc, "trackers", trackers).HeadComment = "Who gets what is listed above. Remove those that you do not use."
+	}
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
@@ -69,6 +82,13 @@ func (e *seenEvent) put(events *yaml.Node, rule EventRule) {
 		}
 	}
 	put(node, "properties", properties)
+	if len(rule.Trackers) > 0 {
+		trackers := mappingNode()
+		for _, name := range sortedNames(rule.Trackers) {
+			put(trackers, name, mappingOf(rule.Trackers[name]))
+		}
+		put(node, "trackers", trackers)
+	}
 	if e.left > 0 {
 		comment = append(comment, fmt.Sprintf("left out: %d times a property whose name looks like data", e.left))
 	}
@@ -84,6 +104,24 @@ func (e *seenEvent) put(events *yaml.Node, rule EventRule) {
 		}, comment[i])
 	}
 	put(events, e.name, node).HeadComment = strings.Join(comment, "\n")
+}
+
+func mappingOf(m Mapping) *yaml.Node {
+	node := mappingNode()
+	if m.Name != "" {
+		put(node, "name", textNode(m.Name))
+	}
+	if len(m.Properties) > 0 {
+		properties := mappingNode()
+		for _, path := range sortedNames(m.Properties) {
+			put(properties, path, textNode(m.Properties[path]))
+		}
+		put(node, "properties", properties)
+	}
+	if len(m.Omit) > 0 {
+		put(node, "omit", listNode(m.Omit))
+	}
+	return node
 }
 
 func ruleNode(r PropertyRule) *yaml.Node {
