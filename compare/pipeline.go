@@ -119,6 +119,16 @@ type Hole struct {
 	To       event.Cursor `json:"to"` // exclusive
 	Reason   string       `json:"reason"`
 	Requests uint64       `json:"requests"`
+	// Sample, if not nil, says that of the range only those requests are meant which it does not keep.
+	Sample *event.Sample `json:"sample,omitempty"`
+}
+
+// from is the first bucket of the sample that lies under the hole; 0: all of its requests do.
+func (h Hole) from() uint64 {
+	if h.Sample == nil {
+		return 0
+	}
+	return h.Sample.Threshold()
 }
 
 // Server is the Pipeline behind a mirror's admin API.
