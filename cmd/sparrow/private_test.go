@@ -60,7 +60,9 @@ trackers:
 	s := up(t, "--config", settings(t, allowlist, allowlist, fmt.Sprintf("%stelemetry: {sentry_dsn: %q}\n", wholeSpeed, dsn)))
 	s.must("deploy", "candidate")
 	// What amplitude gets is refused with an answer that repeats the request whole, credential and all.
-	s.scenario("rules:\n- {name: echo, vendor: amplitude, fault: echo, status: 400}\n- {name: echo-ga4, vendor: ga4, path: /ga4/mp/collect, until_request: 12, fault: echo, status: 500}\n")
+	// So does an outage of ga4, which lasts until it is reported.
+	const refusals = "rules:\n- {name: echo, vendor: amplitude, fault: echo, status: 400}\n"
+	s.scenario(refusals + "- {name: echo-ga4, vendor: ga4, path: /ga4/mp/collect, fault: echo, status: 500}\n")
 	for _, text := range planted {
 		for _, body := range []string{plantedEvent(text), "[" + plantedEvent(text) + `,{"event":` + fmt.Sprintf("%q", said(text)) + `,"deviceId":"d1"}]`, `{"event":"pageview","deviceId":"d1","properties":{"pathname":"/` + text} {
 			if _, code := s.post([]byte(body), "User-Agent", "Mozilla/5.0 "+text, "Referer", "https://www.example.com/?q="+text, "Accept-Language", text, "Cookie", "session="+text, "Authorization", "Bearer "+text, "X-Forwarded-For", text); code != 200 {
@@ -68,6 +70,14 @@ trackers:
 			}
 		}
 	}
+	s.await("ga4's outage is reported", time.Minute, func() error {
+		found, err := reports.Search(context.Background(), "tracker ga4: status 500")
+		if err == nil && found.Counts["tracker ga4: status 500"] == 0 {
+			err = fmt.Errorf("not in %d reports", found.Requests)
+		}
+		return err
+	})
+	s.scenario(refusals)
 	s.final(2*time.Minute, "raw", "trace", "ga4", "heap", "amplitude")
 	if n := s.number(`SELECT count(*) FROM live.outcomes WHERE stage = 'heap' AND outcome = 'delivered'`); n != 2*len(planted) {
 		t.Errorf("heap got %d events, want %d: nothing was proven", n, 2*len(planted))
