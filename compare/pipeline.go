@@ -67,7 +67,9 @@ type StackStatus struct {
 	Dead      uint64          `json:"dead"`
 	Expired   uint64          `json:"expired"`
 	Sampled   uint64          `json:"sampled"`
-	StuckAt   *event.Cursor   `json:"stuckAt,omitempty"` // the request that fails alone just now
+	Repeated  uint64          `json:"repeated,omitempty"` // sent again since nobody knew whether the stack had them; http only
+	Protocol  string          `json:"protocol"`           // frames, http
+	StuckAt   *event.Cursor   `json:"stuckAt,omitempty"`  // the request that fails alone just now
 }
 
 // PendingRequests is what a stack has still to get.
