@@ -39,6 +39,7 @@ bench-peers: build ## our mirror and nginx, turn by turn; installs nginx from De
 soak: build ## the long forms of the proofs in make test
 	SPARROW_SOAK=1 go test -count=1 -timeout 3h -v -run 'Proof' ./cmd/sparrow
 	SPARROW_SOAK=1 go test -count=1 -timeout 1h -v -run 'TestMutatedPayloads' ./trace
+	SPARROW_SOAK=1 go test -count=1 -timeout 1h -run 'Oracle|RealData' ./compare ./trace/...
 
 fuzz: ## each decoder for a minute
 	@for p in $$(grep -rl --include='*_test.go' 'func Fuzz' . | xargs -n1 dirname | sort -u); do \
