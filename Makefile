@@ -35,13 +35,15 @@ bench: build ## figures of docs/benchmarks.md
 	go test -run '^$$' -bench Pipeline -benchtime 1x -timeout 20m ./cmd/sparrow
 	go test -run '^$$' -bench Collect -benchtime 3x -timeout 20m ./compare
 
-bench-peers: build ## our mirror and nginx, turn by turn; installs nginx from Debian if it is missing
+bench-peers: build ## our mirror and nginx, turn by turn; installs nginx from Debian if it is missing; PEERS='-rounds 1 -for 1s -fault-for 1s -recovery 40s' is short
 	@command -v nginx >/dev/null || (apt-get update -q && apt-get install -q -y --no-install-recommends nginx-light)
 	go build -o bin/peers ./mirror/peers
-	bin/peers -sparrow bin/sparrow
+	bin/peers -sparrow bin/sparrow $(PEERS)
 
 soak: build ## the long forms of the proofs in make test
 	SPARROW_SOAK=1 go test -count=1 -timeout 3h -v -run 'Proof' ./cmd/sparrow
+	SPARROW_SOAK=1 go test -count=1 -timeout 1h -v -run 'TestMutatedPayloads' ./trace
+	SPARROW_SOAK=1 go test -count=1 -timeout 1h -run 'Oracle|RealData' ./compare ./trace/...
 
 fuzz: ## each decoder for a minute
 	@for p in $$(grep -rl --include='*_test.go' 'func Fuzz' . | xargs -n1 dirname | sort -u); do \

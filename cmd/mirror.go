@@ -16,6 +16,7 @@ import (
 	"github.com/sparrowhq/sparrow/cmd/config"
 	"github.com/sparrowhq/sparrow/compare"
 	"github.com/sparrowhq/sparrow/deploy"
+	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/journal"
 	"github.com/sparrowhq/sparrow/mirror"
 	"github.com/sparrowhq/sparrow/service"
@@ -87,7 +88,14 @@ func mirrorOptions(p *process) (mirror.Options, error) {
 	if err != nil {
 		return mirror.Options{}, err
 	}
+	stacks := map[event.Stack]mirror.StackOptions{}
+	for _, name := range event.Stacks() {
+		if stacks[name], err = stackOptions(c.Stacks.Of(name)); err != nil {
+			return mirror.Options{}, err
+		}
+	}
 	o := mirror.Options{
+		Stacks:  stacks,
 		Journal: journalOptions(p),
 		Green:   c.Stacks.Green.URL,
 		Blue:    c.Stacks.Blue.URL,
@@ -111,6 +119,12 @@ func mirrorOptions(p *process) (mirror.Options, error) {
 		Telemetry:  p.telemetry,
 	}
 	return o, nil
+}
+
+func stackOptions(s *config.Stack) (mirror.StackOptions, error) {
+	sample, err := event.ParseSample(s.Sample.Percent, s.Sample.By)
+	rule := mirror.Rule{Sample: &sample, Methods: s.Methods, Paths: s.Paths}
+	return mirror.StackOptions{Protocol: s.Protocol, Concurrency: s.Concurrency, Rule: rule}, err
 }
 
 // clientsURL is where this machine reaches the clients' side.

@@ -65,6 +65,11 @@ func (p *program) upSettings(f *upFlags) (config.Config, error) {
 	if err := c.Absolute(); err != nil {
 		return c, err
 	}
+	for _, name := range event.Stacks() {
+		if protocol := c.Stacks.Of(name).Protocol; protocol != "frames" {
+			return c, fmt.Errorf("setting stacks.%s.protocol: %q: `sparrow up` runs a dispatcher for each stack; start `sparrow mirror` to feed a service of your own", name, protocol)
+		}
+	}
 	return c, c.Validate()
 }
 

@@ -349,6 +349,81 @@ func TestHoles(t *testing.T) {
 			t.Fatalf("%s %+v", v.Outcome, v.Reasons)
 		}
 	})
+	// A sampled candidate: one hole for the whole window says by which rule. Its rows tell the rest by their ids.
+	sampled := func(t *testing.T, percent float64, by string) (w *world, s event.Sample) {
+		w = newWorld(t)
+		w.many(1000, "view", "click")
+		s, err := event.ParseSample(percent, by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keeps := map[event.Cursor]bool{}
+		out := uint64(0)
+		for _, r := range w.accepted {
+			if keeps[at(r.frame, r.request)] = s.Keeps(&event.Request{Id: r.id[:]}); !keeps[at(r.frame, r.request)] && r.frame >= 20 {
+				out++
+			}
+		}
+		w.holes[event.Blue] = StackLedger{Holes: []Hole{{From: at(20, 0), To: at(w.next, 0), Reason: "sampled", Requests: out, Sample: &s}}}
+		w.drop(event.Blue, func(_ int, r warehouse.Row) bool { return r.Frame >= 20 && !keeps[at(r.Frame, r.Request)] })
+		return w, s
+	}
+	t.Run("partly sampled", func(t *testing.T) {
+		w, _ := sampled(t, 30, "")
+		ev, v := w.verdict(w.store(), Options{})
+		out := w.holes[event.Blue].Holes[0].Requests
+		if v.Outcome != Pass || v.Judged != 1000-out || ev.Candidate.Holes.Sampled != out || out < 400 {
+			t.Fatalf("%s, judged %d of 1000 without %d, %+v, %+v", v.Outcome, v.Judged, out, ev.Candidate.Holes, v.Reasons)
+		}
+	})
+	t.Run("a loss within the sample", func(t *testing.T) {
+		w, s := sampled(t, 30, "")
+		lost := ""
+		w.drop(event.Blue, func(_ int, r warehouse.Row) bool {
+			id, _, _, err := event.ParseID(r.EventID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if lost == "" && r.Frame >= 40 && s.Keeps(&event.Request{Id: id[:]}) {
+				lost = r.EventID
+			}
+			return r.EventID == lost
+		})
+		_, v := w.verdict(w.store(), Options{})
+		if v.Outcome != Fail || v.Reasons[0].Code != CodeMissing || v.Reasons[0].Count != 1 || !slices.Equal(v.Reasons[0].IDs, []string{lost}) {
+			t.Fatalf("%s %+v, want %s", v.Outcome, v.Reasons, lost)
+		}
+	})
+	t.Run("partly sampled, at every stage", func(t *testing.T) {
+		w, _ := sampled(t, 30, "")
+		w.pass("ga4", "heap")
+		if _, v := w.verdict(w.store(), Options{}); v.Outcome != Pass {
+			t.Fatalf("%s %+v", v.Outcome, v.Reasons)
+		}
+		w, _ = sampled(t, 30, "")
+		w.pass("ga4", "heap")
+		w.lose(event.Blue, "ga4", func(i int, _ warehouse.Outcome) bool { return i == 300 })
+		_, v := w.verdict(w.store(), Options{})
+		if v.Outcome != Fail || len(v.Reasons) != 1 || v.Reasons[0].Stage != "ga4" || v.Reasons[0].Count != 1 {
+			t.Fatalf("one lost at ga4: %s %+v", v.Outcome, v.Reasons)
+		}
+	})
+	t.Run("wholly sampled", func(t *testing.T) {
+		w, _ := sampled(t, 0, "")
+		w.drop(event.Blue, func(_ int, r warehouse.Row) bool { return true })
+		w.holes[event.Blue].Holes[0].From = at(3, 0)
+		_, v := w.verdict(w.store(), Options{})
+		if v.Outcome != Inconclusive {
+			t.Fatalf("%s %+v", v.Outcome, v.Reasons)
+		}
+	})
+	t.Run("sampled by a header, and not listed", func(t *testing.T) {
+		w, _ := sampled(t, 30, "header X-Device")
+		_, v := w.verdict(w.store(), Options{})
+		if v.Outcome != Inconclusive {
+			t.Fatalf("%s %+v", v.Outcome, v.Reasons)
+		}
+	})
 	t.Run("a reason nobody knows", func(t *testing.T) {
 		w := setup(t)
 		w.holes[event.Blue].Holes[0].Reason = "mislaid"

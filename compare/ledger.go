@@ -92,6 +92,9 @@ func (l StackLedger) locate(w Window) (Holes, []Hole) {
 		default:
 			h.Located = false // a reason this build does not know explains nothing
 		}
+		if x.Sample != nil && x.Sample.By != event.ByRequestID {
+			h.Located = false // rows do not tell by their ids which of them are meant
+		}
 		h.note(x)
 	}
 	place := map[string]bool{}
@@ -122,7 +125,7 @@ func disjoint(holes []Hole, begin, end event.Cursor) []Hole {
 		if n := len(out); n > 0 && x.From.Compare(out[n-1].To) < 0 {
 			y := &out[n-1]
 			if x.Reason == "dead" && y.Reason != "dead" {
-				rest := Hole{From: x.To, To: y.To, Reason: y.Reason}
+				rest := Hole{From: x.To, To: y.To, Reason: y.Reason, Sample: y.Sample}
 				y.To, y.Requests = x.From, 0
 				if y.From.Compare(y.To) >= 0 {
 					out = out[:n-1]
@@ -170,6 +173,8 @@ func overlap(a, b []Hole) (requests uint64, known bool) {
 		}
 		if from.Compare(to) < 0 {
 			switch {
+			case x.Sample != nil || y.Sample != nil:
+				known = false
 			case from.Frame == to.Frame:
 				requests += uint64(to.Request - from.Request)
 			case x.From == y.From && x.To == y.To && x.Requests > 0 && x.Requests == y.Requests:

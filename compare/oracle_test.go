@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -180,13 +181,18 @@ func (x *expectation) judge(w *world, p event.Position, rows placed, note func(s
 // oddNames are names that tables, statements and encodings stumble over.
 var oddNames = []string{"view", "", "購入", "it's; DROP TABLE green.raw --", "a\x00b", "\u202etxt", "NULL", "\"quoted\"", "%s %d", "🦤", " ", "View"}
 
+// worlds is how many random worlds a test makes: long in make soak.
+func worlds(short, long int) int {
+	if os.Getenv("SPARROW_SOAK") != "" {
+		return long
+	}
+	return short
+}
+
 // TestAgainstOracle compares the statements' answers with a row by row account of random small worlds, with every fault
 // there is, several at a time.
 func TestAgainstOracle(t *testing.T) {
-	seeds := 10
-	if testing.Short() {
-		seeds = 5
-	}
+	seeds := worlds(6, 25)
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 99))

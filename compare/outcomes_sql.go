@@ -172,6 +172,18 @@ func (d dialect) outcomeFaults(live, candidate edge, stage warehouse.Stage, p pa
 		return `
   LEFT JOIN (` + d.upstream(e, stage, p) + `) AS ` + alias + ` ON ` + alias + `.frame = x.frame AND ` + alias + `.request = x.request AND ` + alias + `.item = x.item`
 	}
+	// Where a hole means only a sample, a position needs its id's tail, which raw has: an outcome carries no id.
+	odd, tailed := "odd", ""
+	if live.samples() || candidate.samples() {
+		tails := func(e edge) string {
+			return "SELECT frame, request, " + d.wide(d.tail(`"eventId"`)) + " AS tail FROM " + d.table(e.stack) + " WHERE " + d.where(p) + " AND item = 0"
+		}
+		odd, tailed = "tailed", `), tails AS (
+  SELECT frame, request, MIN(tail) AS tail FROM (`+tails(live)+` UNION ALL `+tails(candidate)+`) AS r GROUP BY frame, request
+), tailed AS (
+  SELECT odd.*, tails.tail FROM odd LEFT JOIN tails ON tails.frame = odd.frame AND tails.request = odd.request
+`
+	}
 	return `WITH positions AS (
   SELECT frame, request, item, SUM(l) AS l, SUM(c) AS c,
     SUM(CASE WHEN l = 1 THEN what END) * SUM(c) <> SUM(CASE WHEN c = 1 THEN what END) * SUM(l) OR CASE
@@ -189,9 +201,9 @@ func (d dialect) outcomeFaults(live, candidate edge, stage warehouse.Stage, p pa
   GROUP BY frame, request, item
 ), odd AS (
   SELECT * FROM positions WHERE l <> 1 OR c <> 1 OR differs
-), explained AS (
-  SELECT odd.*, ` + d.cause(candidate, "hc") + ` AS candidateCause, ` + d.cause(live, "hl") + ` AS liveCause
-  FROM odd` + d.holes(candidate, "hc") + d.holes(live, "hl") + `
+` + tailed + `), explained AS (
+  SELECT ` + odd + `.*, ` + d.cause(candidate, "hc") + ` AS candidateCause, ` + d.cause(live, "hl") + ` AS liveCause
+  FROM ` + odd + d.holes(candidate, "hc") + d.holes(live, "hl") + `
 ), placed AS (
   SELECT x.*, CASE
     WHEN c = 0 AND l > 0 THEN CASE WHEN candidateCause = 0 AND uc.frame IS NULL AND ul.frame IS NOT NULL THEN 5 ELSE candidateCause END

@@ -67,7 +67,9 @@ type StackStatus struct {
 	Dead      uint64          `json:"dead"`
 	Expired   uint64          `json:"expired"`
 	Sampled   uint64          `json:"sampled"`
-	StuckAt   *event.Cursor   `json:"stuckAt,omitempty"` // the request that fails alone just now
+	Repeated  uint64          `json:"repeated,omitempty"` // sent again since nobody knew whether the stack had them; http only
+	Protocol  string          `json:"protocol"`           // frames, http
+	StuckAt   *event.Cursor   `json:"stuckAt,omitempty"`  // the request that fails alone just now
 }
 
 // PendingRequests is what a stack has still to get.
@@ -119,6 +121,16 @@ type Hole struct {
 	To       event.Cursor `json:"to"` // exclusive
 	Reason   string       `json:"reason"`
 	Requests uint64       `json:"requests"`
+	// Sample, if not nil, says that of the range only those requests are meant which it does not keep.
+	Sample *event.Sample `json:"sample,omitempty"`
+}
+
+// from is the first bucket of the sample that lies under the hole; 0: all of its requests do.
+func (h Hole) from() uint64 {
+	if h.Sample == nil {
+		return 0
+	}
+	return h.Sample.Threshold()
 }
 
 // Server is the Pipeline behind a mirror's admin API.

@@ -2,6 +2,7 @@ package compare
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -133,6 +134,11 @@ type edge struct {
 	corrected, traceCorrected bool
 }
 
+// samples reports whether a hole of the side means only a sample of its range.
+func (e edge) samples() bool {
+	return slices.ContainsFunc(e.holes, func(h Hole) bool { return h.from() > 0 })
+}
+
 // cause tells why a side lacks the event at (frame, request).
 func (d dialect) cause(e edge, alias string) string {
 	s := fmt.Sprintf("CASE WHEN %s.reason IS NOT NULL THEN %s.reason", alias, alias)
@@ -170,12 +176,23 @@ func (d dialect) holes(e edge, alias string) string {
 	}
 	var rows [][]uint64
 	for _, h := range e.holes {
-		rows = append(rows, []uint64{h.From.Frame, uint64(h.From.Request), h.To.Frame, uint64(h.To.Request), causeCode(h.Reason)})
+		row := []uint64{h.From.Frame, uint64(h.From.Request), h.To.Frame, uint64(h.To.Request), causeCode(h.Reason)}
+		if e.samples() {
+			row = append(row, h.from())
+		}
+		rows = append(rows, row)
+	}
+	columns, sampled := []string{"fromFrame", "fromRequest", "toFrame", "toRequest", "reason"}, ""
+	if e.samples() {
+		columns = append(columns, "fromBucket")
+		// A row whose id cannot be read lies under no sample.
+		sampled = `
+    AND (` + alias + `.fromBucket = 0 OR MOD(tail, ` + strconv.Itoa(event.SampleBuckets) + `) >= ` + alias + `.fromBucket)`
 	}
 	return `
-  LEFT JOIN ` + d.values(alias, []string{"fromFrame", "fromRequest", "toFrame", "toRequest", "reason"}, rows) + `
+  LEFT JOIN ` + d.values(alias, columns, rows) + `
     ON (frame > ` + alias + `.fromFrame OR frame = ` + alias + `.fromFrame AND request >= ` + alias + `.fromRequest)
-    AND (frame < ` + alias + `.toFrame OR frame = ` + alias + `.toFrame AND request < ` + alias + `.toRequest)`
+    AND (frame < ` + alias + `.toFrame OR frame = ` + alias + `.toFrame AND request < ` + alias + `.toRequest)` + sampled
 }
 
 // faults joins both sides of a part by position and returns every way in which they differ: per (kind, cause, event) the
@@ -192,9 +209,15 @@ func (d dialect) holes(e edge, alias string) string {
 //
 // lists says that requests of more than one item may occur; only then can an item be owed.
 func (d dialect) faults(live, candidate edge, p part, lists bool, examples int) string {
+	// Where a hole means only a sample, a position needs the id's tail too.
+	tail, tailOf, tailColumn, noTail := "", "", "", ""
+	if live.samples() || candidate.samples() {
+		tail, tailOf = ", "+d.wide(d.tail(`"eventId"`))+" AS tail", ",\n    MIN(tail) AS tail"
+		tailColumn, noTail = ", tail", ", NULL"
+	}
 	digest := d.wide(d.digest(content))
 	side := func(stack event.Stack, columns string) string {
-		return `    SELECT frame, request, item, GREATEST("itemsInRequest", 1) AS items, ` + columns + `
+		return `    SELECT frame, request, item, GREATEST("itemsInRequest", 1) AS items, ` + columns + tail + `
     FROM ` + d.table(stack) + ` WHERE ` + d.where(p)
 	}
 	const name = "COALESCE(event, '')"
@@ -210,9 +233,9 @@ func (d dialect) faults(live, candidate edge, p part, lists bool, examples int) 
   ) AS lists, ` + d.upto("items", "owedItem") + `
 `
 		withOwed = `(
-    SELECT frame, request, item, l, c, liveDigest, candidateDigest, liveName, candidateName FROM stored
+    SELECT frame, request, item, l, c, liveDigest, candidateDigest, liveName, candidateName` + tailColumn + ` FROM stored
     UNION ALL
-    SELECT frame, request, item, 0, 0, NULL, NULL, NULL, NULL FROM owed
+    SELECT frame, request, item, 0, 0, NULL, NULL, NULL, NULL` + noTail + ` FROM owed
   ) AS r`
 	}
 	return `WITH stored AS (
@@ -222,7 +245,7 @@ func (d dialect) faults(live, candidate edge, p part, lists bool, examples int) 
 ` + owed + `), positions AS (
   SELECT frame, request, item, SUM(l) AS l, SUM(c) AS c,
     SUM(liveDigest) * SUM(c) <> SUM(candidateDigest) * SUM(l) AS differs,
-    MIN(liveName) AS liveName, MIN(candidateName) AS candidateName
+    MIN(liveName) AS liveName, MIN(candidateName) AS candidateName` + tailOf + `
   FROM ` + withOwed + `
   GROUP BY frame, request, item
   HAVING SUM(l) <> 1 OR SUM(c) <> 1 OR SUM(liveDigest) <> SUM(candidateDigest)

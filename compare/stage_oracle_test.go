@@ -246,10 +246,7 @@ func (w *world) disturb(r *rand.Rand, stages ...warehouse.Stage) {
 // TestStagesAgainstOracle compares the statements' answers with a row by row account of random small worlds, with faults
 // at raw and at every stage after it, several at a time.
 func TestStagesAgainstOracle(t *testing.T) {
-	seeds := 6
-	if testing.Short() {
-		seeds = 4
-	}
+	seeds := worlds(4, 10)
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))

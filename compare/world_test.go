@@ -316,6 +316,9 @@ func (w *world) Ledger(_ context.Context, from, to uint64) (Ledger, error) {
 				at := event.Cursor{Frame: r.frame, Request: r.request}
 				if r.frame >= from && r.frame <= to && x.From.Compare(at) <= 0 && at.Compare(x.To) < 0 {
 					inside = true
+					if x.Sample != nil && x.Sample.Keeps(&event.Request{Id: r.id[:]}) {
+						continue
+					}
 					if x.Reason == "expired" {
 						out.Expired.Add(r.id, 100, r.at)
 					} else {

@@ -3,6 +3,7 @@ package event
 import (
 	"errors"
 	"fmt"
+	"sort"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -115,12 +116,9 @@ func (d *Delivery) Contains(frame uint64, request uint32) bool {
 	if d.From().Covers(frame, request) || !d.To().Covers(frame, request) {
 		return false
 	}
-	for _, h := range d.Holes {
-		if h.Contains(frame, request) {
-			return false
-		}
-	}
-	return true
+	// The holes are in order and disjoint: only the first that ends past the request can hold it.
+	i := sort.Search(len(d.Holes), func(i int) bool { return d.Holes[i].To().Covers(frame, request) })
+	return i == len(d.Holes) || !d.Holes[i].Contains(frame, request)
 }
 
 // From is the first request of the hole.

@@ -5,10 +5,11 @@
 // accounts for every sequence from where it began, in order, each exactly once: as a frame, a control record, or a
 // part of a gap that trimming left.
 //
-// Four streams share one server. Only the first has an order that matters to others:
+// Five streams share one server. Only the first has an order that matters to others:
 //
 //	sparrow          sparrow.frames, sparrow.control   one sequence over both; never deleted but by Trim, frames only
 //	sparrow-ledger   sparrow.log.ledger                kept for Options.LedgerAge
+//	sparrow-sampled  sparrow.log.sampled.*             kept as long
 //	sparrow-records  sparrow.log.dead.*, .verdict, …   kept for ever
 //	sparrow-state    sparrow.state.>                   the last value of each key
 //

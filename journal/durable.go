@@ -35,7 +35,7 @@ func messagesDir(dir, stream string) string {
 
 // streams are the names of all streams.
 func streamNames() []string {
-	return []string{mainStream, ledgerStream, recordsStream, stateStream}
+	return []string{mainStream, ledgerStream, sampledStream, recordsStream, stateStream}
 }
 
 // settleFolder makes sure that what a reader would find in the folder is also on the disk.

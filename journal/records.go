@@ -4,13 +4,14 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
 var (
-	logName = regexp.MustCompile(`^(ledger|verdict|dead\.[a-z0-9]+)$`)
+	logName = regexp.MustCompile(`^(ledger|verdict|(dead|sampled)\.[a-z0-9]+)$`)
 	keyName = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
 )
 
@@ -39,20 +40,23 @@ func (j *Journal) GetState(ctx context.Context, key string) ([]byte, error) {
 	return m.Data, nil
 }
 
-// AppendRecord appends value to a log ("ledger", "verdict", "dead.<stack>") and returns its sequence there, durable on
+// AppendRecord appends value to a log ("ledger", "verdict", "dead.<stack>", "sampled.<stack>") and returns its sequence there, durable on
 // return. Sequences of a log ascend, but not by one. Errors wrap ErrFull or ErrUnavailable; with the latter the record
 // may be there or not.
 func (j *Journal) AppendRecord(ctx context.Context, log string, value []byte) (uint64, error) {
 	if !logName.MatchString(log) {
-		return 0, fmt.Errorf("log %q: want ledger, verdict or dead.<stack>", log)
+		return 0, fmt.Errorf("log %q: want ledger, verdict, dead.<stack> or sampled.<stack>", log)
 	}
 	return j.write(ctx, logStream(log), recordsPrefix+log, value)
 }
 
 // logStream is the stream that keeps the log.
 func logStream(log string) string {
-	if log == "ledger" {
+	switch {
+	case log == "ledger":
 		return ledgerStream
+	case strings.HasPrefix(log, "sampled."):
+		return sampledStream
 	}
 	return recordsStream
 }
@@ -80,7 +84,7 @@ func (j *Journal) write(ctx context.Context, stream, subject string, value []byt
 // called. It stops at fn's first error, and returns that. value is fn's to keep.
 func (j *Journal) Records(ctx context.Context, log string, from uint64, fn func(seq uint64, value []byte) error) error {
 	if !logName.MatchString(log) {
-		return fmt.Errorf("log %q: want ledger, verdict or dead.<stack>", log)
+		return fmt.Errorf("log %q: want ledger, verdict, dead.<stack> or sampled.<stack>", log)
 	}
 	stream := logStream(log)
 	last, err := j.last(ctx, stream, recordsPrefix+log)

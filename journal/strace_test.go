@@ -136,12 +136,9 @@ func checkSyncs(calls []traceLine) (acknowledged int, faults []string) {
 			}
 			if journal && c.left && c.ok {
 				synced[path] = max(synced[path], syncing[path])
-				if written[path] == 0 {
-					failed[path] = false // a folder: it has no bytes of its own to be written again
-				}
 			}
-			if journal && c.left && !c.ok {
-				failed[path] = true
+			if journal && c.left && !c.ok && strings.HasSuffix(path, ".blk") {
+				failed[path] = true // a folder has no bytes of its own to be written again: it only counts as not synced
 			}
 		}
 	}

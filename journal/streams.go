@@ -16,6 +16,7 @@ import (
 const (
 	mainStream    = "sparrow"
 	ledgerStream  = "sparrow-ledger"
+	sampledStream = "sparrow-sampled"
 	recordsStream = "sparrow-records"
 	stateStream   = "sparrow-state"
 
@@ -32,7 +33,8 @@ const (
 	metaFormat = "sparrow-format"
 )
 
-// Limits of the streams beside the main one, in bytes. At the limit the ledger loses its oldest lines before their time;
+// Limits of the streams beside the main one, in bytes. At the limit the ledger (and what stands beside it of sampled
+// requests) loses its oldest lines before their time;
 // the others refuse.
 const (
 	ledgerMaxBytes  = 1 << 30
@@ -61,11 +63,13 @@ func (j *Journal) prepare(ctx context.Context, e *engine) error {
 	}
 	ledger := j.stream(ledgerStream, ledgerSubject)
 	ledger.MaxBytes, ledger.MaxAge, ledger.Discard = ledgerMaxBytes, j.o.LedgerAge, jetstream.DiscardOld
+	sampled := j.stream(sampledStream, recordsPrefix+"sampled.*") // of its own, since the subjects of a stream stay what they were
+	sampled.MaxBytes, sampled.MaxAge, sampled.Discard = ledgerMaxBytes, j.o.LedgerAge, jetstream.DiscardOld
 	records := j.stream(recordsStream, recordsPrefix+"dead.*", recordsPrefix+"verdict")
 	records.MaxBytes = recordsMaxBytes
 	state := j.stream(stateStream, statePrefix+">")
 	state.MaxBytes, state.MaxMsgsPerSubject = stateMaxBytes, 1
-	for _, c := range []jetstream.StreamConfig{ledger, records, state} {
+	for _, c := range []jetstream.StreamConfig{ledger, sampled, records, state} {
 		if _, err := j.ensure(ctx, e, c); err != nil {
 			return err
 		}

@@ -18,9 +18,16 @@ type account struct {
 	mu        sync.Mutex
 	cursor    event.Cursor
 	delivered uint64         // requests below the cursor that the stack confirmed
+	sampled   uint64         // requests below the cursor that its rule leaves out
 	dead      []event.Cursor // dead-lettered positions, ascending; also above the cursor
 	expired   []expiry       // ascending, disjoint
 	saved     event.Cursor   // the cursor as last saved
+	noted     uint64         // delivered as last saved, or less
+	rules     []since        // by frame; the last one holds. Before the first everything is delivered
+
+	// Of a stack behind plain HTTP, which keeps no cursor itself.
+	sent  event.Cursor // what lies at or above it was never sent
+	again uint64       // requests sent once more because nobody knew whether the stack had them
 }
 
 // expiry is a range whose frames were given up to free space before the stack had them.
@@ -32,8 +39,9 @@ type expiry struct {
 	Approximate bool `json:"approximate,omitempty"`
 }
 
-// stateFormat is the format of a saved account that this build writes, and the newest it reads.
-const stateFormat = 1
+// stateFormat is the newest format of a saved account that this build reads. It writes format 1 as long as nothing in
+// the account is new in 2, so that the build before can be gone back to.
+const stateFormat = 2
 
 // savedAccount is the durable form. The dead positions have a log of their own.
 type savedAccount struct {
@@ -41,38 +49,58 @@ type savedAccount struct {
 	Cursor    event.Cursor `json:"cursor"`
 	Delivered uint64       `json:"delivered"`
 	Expired   []expiry     `json:"expired,omitempty"`
+
+	// Since format 2.
+	Sampled uint64       `json:"sampled,omitempty"`
+	Rules   []since      `json:"rules,omitempty"`
+	Tally   uint64       `json:"tally,omitempty"` // in the log of left-out requests: where what is still known begins
+	Sent    event.Cursor `json:"sent,omitzero"`
+	Again   uint64       `json:"again,omitempty"`
 }
 
 func (a *account) key() string { return "feed." + string(a.stack) }
 
 // encode returns the durable form, and the cursor in it.
-func (a *account) encode() ([]byte, event.Cursor, error) {
+func (a *account) encode(tally uint64) ([]byte, event.Cursor, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	data, err := json.Marshal(savedAccount{Format: stateFormat, Cursor: a.cursor, Delivered: a.delivered, Expired: a.expired})
+	s := savedAccount{Format: 1, Cursor: a.cursor, Delivered: a.delivered, Expired: a.expired,
+		Sampled: a.sampled, Rules: a.rules, Tally: tally, Sent: a.sent, Again: a.again}
+	if s.Sampled > 0 || len(s.Rules) > 0 || s.Sent != (event.Cursor{}) {
+		s.Format = stateFormat
+	}
+	data, err := json.Marshal(s)
 	return data, a.cursor, err
 }
 
 // decode restores what encode wrote.
-func (a *account) decode(data []byte) error {
+func (a *account) decode(data []byte) (tally uint64, err error) {
 	var s savedAccount
 	if err := json.Unmarshal(data, &s); err != nil {
-		return fmt.Errorf("state of the feed of %s: %w", a.stack, err)
+		return 0, fmt.Errorf("state of the feed of %s: %w", a.stack, err)
 	}
-	if s.Format != stateFormat {
-		return fmt.Errorf("state of the feed of %s has format %d, this build reads %d: run the newer build", a.stack, s.Format, stateFormat)
+	if s.Format < 1 || s.Format > stateFormat {
+		return 0, fmt.Errorf("state of the feed of %s has format %d, this build reads %d: run the newer build", a.stack, s.Format, stateFormat)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.cursor, a.saved, a.delivered, a.expired = s.Cursor, s.Cursor, s.Delivered, s.Expired
-	return nil
+	a.noted, a.sampled, a.rules, a.sent, a.again = s.Delivered, s.Sampled, s.Rules, s.Sent, s.Again
+	return s.Tally, nil
 }
 
-// markSaved notes that a state with this cursor is durable.
-func (a *account) markSaved(c event.Cursor) {
+// markSaved notes that a state with this cursor and count is durable.
+func (a *account) markSaved(c event.Cursor, delivered uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.saved = c
+	a.saved, a.noted = c, delivered
+}
+
+// count is how many requests were delivered.
+func (a *account) count() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.delivered
 }
 
 // safe returns the cursor below which the stack needs no frame any more, even after a crash now.
@@ -85,6 +113,9 @@ func (a *account) safe() event.Cursor {
 	}
 	return a.skipLocked(c)
 }
+
+// safe returns the first frame that the feed still needs, even after a crash now.
+func (f *feed) safe() uint64 { return min(f.account.safe().Frame, f.tally.safe()) }
 
 // skip returns c, or where the expired range ends that c lies in.
 func (a *account) skip(c event.Cursor) event.Cursor {
@@ -102,18 +133,96 @@ func (a *account) skipLocked(c event.Cursor) event.Cursor {
 	return c
 }
 
-// advance moves the cursor to c, with n requests confirmed on the way.
-func (a *account) advance(c event.Cursor, n uint64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.cursor, a.delivered = c, a.delivered+n
+// amount counts requests: those that the stack confirmed, and those that its rule leaves out.
+type amount struct{ delivered, sampled uint64 }
+
+func (n amount) plus(m amount) amount {
+	return amount{n.delivered + m.delivered, n.sampled + m.sampled}
 }
 
-// retreat moves the cursor back to c, with n confirmed requests no longer below it.
-func (a *account) retreat(c event.Cursor, n uint64) {
+// advance moves the cursor to c, with n requests on the way.
+func (a *account) advance(c event.Cursor, n amount) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.cursor, a.delivered = c, a.delivered-min(n, a.delivered)
+	a.cursor, a.delivered, a.sampled = c, a.delivered+n.delivered, a.sampled+n.sampled
+}
+
+// retreat moves the cursor back to c, with n requests no longer below it.
+func (a *account) retreat(c event.Cursor, n amount) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cursor, a.delivered, a.sampled = c, a.delivered-min(n.delivered, a.delivered), a.sampled-min(n.sampled, a.sampled)
+}
+
+// rule makes r the rule of the frames from first on, unless it is the rule already; changed says that it was not.
+func (a *account) rule(r Rule, first uint64) (changed bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var last Rule
+	if n := len(a.rules); n > 0 {
+		last = a.rules[n-1].Rule
+	}
+	if last.equal(r) {
+		return false
+	}
+	a.rules = append(slices.Clip(a.rules), since{Frame: first, Rule: r})
+	return true
+}
+
+// ruleAt returns the rule that a frame falls under, and the last frame that does; 0: there is no end to it.
+func (a *account) ruleAt(frame uint64) (r Rule, last uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, x := range slices.Backward(a.rules) {
+		if x.Frame <= frame {
+			return x.Rule, last
+		}
+		last = x.Frame - 1
+	}
+	return Rule{}, last
+}
+
+// ruled returns the first frame that a rule applies to; 0 if there never was one.
+func (a *account) ruled() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.rules) == 0 {
+		return 0
+	}
+	return a.rules[0].Frame
+}
+
+// intend notes that the n requests up to c are about to be sent, and reports whether that must be written down first:
+// where sending ends goes a little ahead of few requests, so that not each takes a write, and as few may be delivered and
+// not noted.
+func (a *account) intend(c event.Cursor, n uint64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c.Compare(a.sent) <= 0 {
+		return a.delivered-min(a.noted, a.delivered) > unnoted
+	}
+	if a.sent = c; n < unnoted/8 {
+		a.sent = event.Cursor{Frame: c.Frame + unnoted}
+	}
+	return true
+}
+
+// unnoted is how many requests may be delivered before that is written down, and how many frames sending may be noted
+// ahead.
+const unnoted = 128
+
+// intended returns where sending ended.
+func (a *account) intended() event.Cursor {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sent
+}
+
+// repeated counts n requests that are sent again.
+func (a *account) repeated(n uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.again += n
 }
 
 // at returns the cursor.
@@ -190,6 +299,8 @@ type standing struct {
 	cursor    event.Cursor
 	next      event.Cursor // what is delivered next: the cursor, or where the expired range ends that it stands in
 	delivered uint64
+	sampled   uint64
+	again     uint64
 	dead      uint64
 	expired   event.Totals
 	ahead     uint64 // of dead and expired: those at or above next
@@ -199,7 +310,7 @@ type standing struct {
 func (a *account) snapshot() standing {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	p := standing{cursor: a.cursor, next: a.skipLocked(a.cursor), delivered: a.delivered, dead: uint64(len(a.dead))}
+	p := standing{cursor: a.cursor, next: a.skipLocked(a.cursor), delivered: a.delivered, sampled: a.sampled, again: a.again, dead: uint64(len(a.dead))}
 	i, _ := slices.BinarySearchFunc(a.dead, p.next, event.Cursor.Compare)
 	p.ahead = uint64(len(a.dead) - i)
 	for _, e := range a.expired {
@@ -211,11 +322,10 @@ func (a *account) snapshot() standing {
 	return p
 }
 
-// frames returns the frames from first on that hold what the stack never got.
-func (a *account) frames(first uint64) []event.Span {
+// frames returns the frames from first on that hold what the stack never got, and those of spans.
+func (a *account) frames(first uint64, spans []event.Span) []event.Span {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var spans []event.Span
 	for _, e := range a.expired {
 		spans = append(spans, event.Span{First: e.From.Frame, Last: e.To.Frame - 1})
 	}

@@ -31,10 +31,11 @@ type Bucket = span
 type LedgerHoles struct {
 	Dead    []event.Position `json:"dead"`
 	Expired event.Totals     `json:"expired"`
-	// Approximate says that expired frames were gone before they could be counted: Expired is an upper bound.
+	// Approximate says that frames were gone before they could be counted, so that Expired is an upper bound; or that more
+	// was left out than can be listed, and not by a sample that tells by itself which.
 	Approximate bool         `json:"approximate,omitempty"`
 	Sampled     event.Totals `json:"sampled"`
-	Holes       []Hole       `json:"holes"` // where the expired ones lie
+	Holes       []Hole       `json:"holes"` // where the expired and the sampled ones lie, in order and disjoint
 }
 
 // TimelineRecord is one record of GET /v1/timeline.
@@ -170,6 +171,9 @@ func (m *Mirror) Ledger(ctx context.Context, from, to uint64) (Ledger, error) {
 			holes.Expired.Merge(t)
 			holes.Holes = append(holes.Holes, x.clip(low, high, t.Requests))
 			holes.Approximate = holes.Approximate || !exact
+		}
+		if err := f.sampledIn(ctx, from, min(to, o.ledger.head()), &holes); err != nil {
+			return Ledger{}, err
 		}
 		answer.Stacks[name] = holes
 	}

@@ -19,6 +19,7 @@ type delivery struct {
 	frames   []deliveredFrame
 
 	requests uint64 // in [from, to), without holes: counted in the frames' bytes
+	sampled  uint64 // in [from, to), left out by the stack's rule: under holes
 	bytes    int    // of frames
 	full     bool   // more is waiting than fitted
 }
@@ -29,14 +30,41 @@ type deliveredFrame struct {
 	live       event.Stack
 	generation uint64
 	data       []byte
+	from, to   uint32 // the requests of it that are delivered: [from, to),
+	skip       []run  // without these
+}
+
+// first is the first request that is delivered.
+func (f *deliveredFrame) first() event.Cursor {
+	n := f.from
+	for _, r := range f.skip {
+		if r.from == n {
+			n = r.to
+		}
+	}
+	return event.Cursor{Frame: f.sequence, Request: n}
+}
+
+// leaveOut puts the n requests of [from, to) under a hole of reason sampled, of one piece with the one before where they touch. Holes are
+// therefore never more than the requests that are delivered between them, and one.
+func (d *delivery) leaveOut(from, to event.Cursor, n uint64) {
+	if k := len(d.holes); k > 0 && d.holes[k-1].Reason == event.Sampled && d.holes[k-1].To == from {
+		d.holes[k-1].To = to
+		d.holes[k-1].Requests += n
+		return
+	}
+	d.holes = append(d.holes, Hole{From: from, To: to, Reason: event.Sampled, Requests: n})
 }
 
 // Hole is a range of requests, [From, To), that a stack never gets.
 type Hole struct {
 	From     event.Cursor `json:"from"`
 	To       event.Cursor `json:"to"`
-	Reason   string       `json:"reason"` // dead, expired
+	Reason   string       `json:"reason"` // dead, expired, sampled
 	Requests uint64       `json:"requests"`
+	// Sample, if not nil, says that only those requests of the range are meant which it does not keep. Only in answers
+	// about windows, of reason sampled.
+	Sample *event.Sample `json:"sample,omitempty"`
 }
 
 // Reasons of holes.
@@ -44,6 +72,9 @@ const (
 	reasonDead    = "dead"
 	reasonExpired = "expired"
 )
+
+// amount is what the delivery brings.
+func (d *delivery) amount() amount { return amount{delivered: d.requests, sampled: d.sampled} }
 
 // body returns a reader of the encoded delivery, and its length.
 func (d *delivery) body() (io.ReadCloser, int64) {

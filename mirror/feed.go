@@ -24,6 +24,7 @@ type feed struct {
 	timelines *timelines
 	ledger    *ledger
 	account   *account
+	tally     *tally
 	o         FeedOptions
 	metrics   *feedMetrics
 	telemetry *telemetry.Telemetry
@@ -37,6 +38,7 @@ type feed struct {
 	told      uint64          // the stack has the control records up to this sequence
 	asked     time.Time       // when the stack was last asked for its cursor; zero: it must be
 	isolation isolation
+	rounds    rounds    // of an http stack
 	bytes     int       // of the next delivery; shrinks when calls time out
 	failures  int       // in a row
 	gaps      int       // in a row, without a delivery in between
@@ -89,6 +91,7 @@ func (f *feed) run(ctx, hard context.Context) {
 	f.calls = hard
 	f.bytes = f.o.MaxBytes
 	f.isolation = isolation{attempts: f.o.Attempts, patience: f.o.Patience}
+	f.rounds = newRounds(f.account.intended())
 	defer func() {
 		f.stopReading()
 		f.stack.close()
@@ -119,13 +122,14 @@ func (f *feed) step(ctx context.Context) error {
 			return err
 		}
 	}
-	if len(f.window) == 0 {
+	more := f.more()
+	if more {
 		if err := f.absorb(ctx); err != nil {
 			return err
 		}
 	}
 	wait := time.Until(f.gather)
-	if len(f.window) == 0 && wait <= 0 {
+	if more && wait <= 0 && f.more() {
 		f.prefetch.ask()
 	}
 	d := f.next()
@@ -153,7 +157,14 @@ func (f *feed) step(ctx context.Context) error {
 // next is the next delivery.
 func (f *feed) next() *delivery {
 	t, _ := f.timelines.current()
-	d := plan(f.account.at(), f.window, f.account, t, bounds{bytes: f.bytes, requests: f.isolation.limit})
+	limit := bounds{bytes: f.bytes, requests: f.isolation.limit}
+	if f.stack.web != nil {
+		limit.requests = f.rounds.limit(limit.requests)
+		if head, ok := t.Head(); ok {
+			f.told = head.Sequence // each request carries what it says of it
+		}
+	}
+	d := plan(f.account.at(), f.window, f.account, t, limit)
 	d.journal = f.journal.ID()
 	for _, r := range t.Records() {
 		if r.Sequence > f.told {
@@ -161,6 +172,20 @@ func (f *feed) next() *delivery {
 		}
 	}
 	return d
+}
+
+// more reports whether more may be taken from the journal. A delivery is made of what is there; but an http stack can get
+// what lies beyond a request that it does not take, as far as a round reaches.
+func (f *feed) more() bool {
+	if f.stack.web == nil || len(f.window) == 0 {
+		return len(f.window) == 0
+	}
+	bytes, requests := 0, uint32(0)
+	for _, it := range f.window {
+		bytes += len(it.Data)
+		requests += it.requests
+	}
+	return bytes < f.o.MaxBytes && requests < maxRound+f.rounds.extra
 }
 
 // far reports whether d is part of a candidate's catching up, which is slowed down.
@@ -171,6 +196,9 @@ func (f *feed) far(d *delivery) bool {
 
 // deliver makes one call and acts on its outcome.
 func (f *feed) deliver(ctx context.Context, d *delivery) error {
+	if f.stack.web != nil {
+		return f.round(ctx, d)
+	}
 	call, cancel := f.call(f.o.CallTimeout)
 	began := time.Now()
 	a, err := f.stack.deliver(call, d)
@@ -185,7 +213,7 @@ func (f *feed) deliver(ctx context.Context, d *delivery) error {
 	)
 	switch {
 	case err == nil:
-		f.confirm(d, a)
+		f.confirm(ctx, d, a)
 		return nil
 	case errors.As(err, &content):
 		return f.suspect(ctx, d, content)
@@ -212,16 +240,23 @@ func (f *feed) deliver(ctx context.Context, d *delivery) error {
 }
 
 // confirm takes note of what the stack now has.
-func (f *feed) confirm(d *delivery, a applied) {
-	f.account.advance(d.to, d.requests)
+func (f *feed) confirm(ctx context.Context, d *delivery, a applied) {
+	f.account.advance(d.to, d.amount())
 	f.gaps = 0
+	if err := f.tallyUp(ctx); err != nil && ctx.Err() == nil {
+		f.telemetry.Log.Debug("what the stack does not get is not written down yet", "stack", string(f.stack.name), "error", err)
+	}
 	f.drop(d.to)
 	if n := len(d.controls); n > 0 {
 		f.told = d.controls[n-1].Sequence
 	}
-	if d.requests > 0 {
+	if d.requests+d.sampled > 0 {
 		f.gather = time.Now().Add(f.o.Gather)
-		f.isolation.success(d.requests)
+	}
+	if d.requests > 0 {
+		if f.stack.web == nil {
+			f.isolation.success(d.requests)
+		}
 		f.bytes = min(f.bytes*2, f.o.MaxBytes)
 	}
 	if f.far(d) {
@@ -242,6 +277,7 @@ func (f *feed) drop(c event.Cursor) {
 	for i < len(f.window) && f.window[i].Last < c.Frame {
 		i++
 	}
+	clear(f.window[:i])
 	if f.window = f.window[i:]; len(f.window) == 0 {
 		f.window = nil // and with it the frames' memory
 	}

@@ -47,10 +47,7 @@ func (f *feed) suspect(ctx context.Context, d *delivery, content *contentError) 
 		f.isolation.split(d.requests)
 		return nil
 	}
-	c := d.from
-	if c.Frame < d.frames[0].sequence {
-		c = event.Cursor{Frame: d.frames[0].sequence}
-	}
+	c := d.frames[0].first()
 	if !f.isolation.alone(c, time.Now(), content) {
 		return content
 	}
@@ -60,14 +57,14 @@ func (f *feed) suspect(ctx context.Context, d *delivery, content *contentError) 
 	if _, err := f.stack.deliver(call, &delivery{journal: d.journal, from: d.from, to: d.from}); err != nil {
 		return err
 	}
-	if err := f.bury(ctx, c, d.frames[0]); err != nil {
+	if err := f.bury(ctx, c, d.frames[0], f.isolation.failed, f.isolation.since, &f.isolation.last); err != nil {
 		return &busyError{err: err}
 	}
 	return nil
 }
 
-// bury dead-letters the request at c: first its bytes are made safe.
-func (f *feed) bury(ctx context.Context, c event.Cursor, frame deliveredFrame) error {
+// bury dead-letters the request at c, which failed that often since then: first its bytes are made safe.
+func (f *feed) bury(ctx context.Context, c event.Cursor, frame deliveredFrame, failed int, since time.Time, last *contentError) error {
 	encoded, id, err := requestAt(frame.data, c.Request)
 	if err != nil {
 		return err
@@ -76,10 +73,10 @@ func (f *feed) bury(ctx context.Context, c event.Cursor, frame deliveredFrame) e
 		Format:     deadFormat,
 		Position:   event.Position{Frame: c.Frame, Request: c.Request},
 		ID:         uuid.UUID(id).String(),
-		Attempts:   f.isolation.failed,
-		Status:     f.isolation.last.status,
-		Detail:     f.isolation.last.detail,
-		FirstAt:    f.isolation.since.UnixMicro(),
+		Attempts:   failed,
+		Status:     last.status,
+		Detail:     last.detail,
+		FirstAt:    since.UnixMicro(),
 		At:         time.Now().UnixMicro(),
 		Build:      f.seen().build,
 		Live:       frame.live,

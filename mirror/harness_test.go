@@ -509,7 +509,7 @@ func (b *bench) settled() Equation {
 		e = b.equation()
 		for name, s := range e.Stacks {
 			if s.Pending > 0 {
-				return fmt.Errorf("%s: %d pending", name, s.Pending)
+				return fmt.Errorf("%s: %d pending; its feed says %+v", name, s.Pending, b.mirror.state.Load().feeds[name].seen())
 			}
 		}
 		s, err := b.client.Status(b.t.Context())

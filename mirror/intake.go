@@ -83,9 +83,7 @@ func (in *intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer in.recovered(w, r)
 	asked(r)
 	rules := in.rules.Load()
-	if in.leaving.Load() {
-		w.Header()["Connection"] = closeConnection
-	}
+	in.farewell(w) // preflights and what is served without waiting
 	if r.ProtoMajor == 2 {
 		// HTTP/1 has one request a connection, so connections bound it; here many may share one.
 		defer in.streams.Add(-1)
@@ -159,6 +157,7 @@ func (in *intake) accept(w http.ResponseWriter, r *http.Request, rules *rules) {
 	h["Sparrow-Request-Id"] = []string{id.String()}
 	h["Content-Type"] = plainText
 	h["Content-Length"] = lengthOfOK
+	in.farewell(w) // once more: the stop may have begun while the request was on its way
 	w.Write(ok)
 	in.metrics.accepted.Inc()
 }
@@ -229,8 +228,16 @@ func refuseAfter(err error) *refusal {
 	return refuseUnknown
 }
 
+// farewell has the answer end its connection once the mirror is about to stop.
+func (in *intake) farewell(w http.ResponseWriter) {
+	if in.leaving.Load() {
+		w.Header()["Connection"] = closeConnection
+	}
+}
+
 // refuse answers with a problem.
 func (in *intake) refuse(w http.ResponseWriter, why *refusal) {
+	in.farewell(w)
 	h := w.Header()
 	if why.close {
 		h["Connection"] = closeConnection

@@ -217,7 +217,7 @@ func TestFormatsOfOtherBuilds(t *testing.T) {
 	if _, err := decodeLine([]byte(`{"format":2,"bucket":7}`)); err == nil {
 		t.Error("a ledger line of a newer build is read")
 	}
-	if err := (&account{}).decode([]byte(`{"format":2}`)); err == nil {
+	if _, err := (&account{}).decode([]byte(`{"format":3}`)); err == nil {
 		t.Error("a feed's state of a newer build is read")
 	}
 }

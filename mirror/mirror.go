@@ -53,10 +53,12 @@ func New(o Options) (*Mirror, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Mirror{o: o, stacks: map[event.Stack]*stack{
-		event.Green: newStack(event.Green, o.Green, o.Secret),
-		event.Blue:  newStack(event.Blue, o.Blue, o.Secret),
-	}}
+	m := &Mirror{o: o, stacks: map[event.Stack]*stack{}}
+	for name, address := range map[event.Stack]string{event.Green: o.Green, event.Blue: o.Blue} {
+		if m.stacks[name], err = newStack(name, address, o.Secret, o.Stacks[name]); err != nil {
+			return nil, err
+		}
+	}
 	if m.intake, err = newIntake(o.Intake, o.SDK, o.Telemetry, newIntakeMetrics(o.Telemetry.Registry)); err != nil {
 		return nil, err
 	}
@@ -207,13 +209,20 @@ func (m *Mirror) open(ctx context.Context) (_ *opened, err error) {
 		return nil, err
 	}
 	for name, s := range m.stacks {
-		a, err := openAccount(ctx, j, name)
+		a, from, err := openAccount(ctx, j, name)
+		if err != nil {
+			return nil, err
+		}
+		left, err := openTally(ctx, j, name, from)
 		if err != nil {
 			return nil, err
 		}
 		o.feeds[name] = &feed{
-			stack: s, journal: j, birth: birth, timelines: o.timelines, ledger: o.ledger, account: a, o: m.o.Feed,
+			stack: s, journal: j, birth: birth, timelines: o.timelines, ledger: o.ledger, account: a, tally: left, o: m.o.Feed,
 			metrics: m.feeds.of(name), telemetry: m.o.Telemetry, expiries: make(chan expiryRequest), dirty: make(chan struct{}, 1),
+		}
+		if err := o.feeds[name].adopt(ctx, m.o.Stacks[name].Rule); err != nil {
+			return nil, err
 		}
 	}
 	o.retention = &retention{journal: j, ledger: o.ledger, timelines: o.timelines, feeds: o.feeds, o: m.o.Retention, telemetry: m.o.Telemetry}

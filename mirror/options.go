@@ -24,6 +24,8 @@ type Options struct {
 
 	// Green and Blue are the addresses of the stacks' dispatchers, "http://host:port". Required.
 	Green, Blue string
+	// Stacks says what is particular to a stack. Empty: both are Sparrow dispatchers, and get everything.
+	Stacks map[event.Stack]StackOptions
 
 	// Secret authenticates the hop to the stacks. Token authenticates operators at the admin API. Both required.
 	Secret, Token string
@@ -46,6 +48,37 @@ type Options struct {
 	Grace time.Duration
 
 	Telemetry *telemetry.Telemetry // required
+}
+
+// StackOptions say how one stack is fed.
+type StackOptions struct {
+	// Protocol is "frames" for a Sparrow dispatcher, or "http" for any other service: it gets each request as the client
+	// sent it, at the stack's address. Empty: frames.
+	Protocol string
+	// Concurrency is how many requests an http stack is sent at once; 0: 32.
+	Concurrency int
+	// Rule leaves requests out. Zero: none.
+	Rule Rule
+}
+
+// Protocols.
+const (
+	protocolFrames = "frames"
+	protocolHTTP   = "http"
+)
+
+func (o StackOptions) withDefaults(headers []string) (StackOptions, error) {
+	orDefault(&o.Protocol, protocolFrames)
+	orDefault(&o.Concurrency, 32)
+	switch {
+	case o.Protocol != protocolFrames && o.Protocol != protocolHTTP:
+		return o, fmt.Errorf("protocol %q: want frames or http", o.Protocol)
+	case o.Concurrency < 0 || o.Concurrency > 4096:
+		return o, fmt.Errorf("concurrency %d: want 1 to 4096", o.Concurrency)
+	}
+	var err error
+	o.Rule, err = o.Rule.checked(headers)
+	return o, err
 }
 
 // IntakeOptions bound what clients may do.
@@ -127,6 +160,17 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Intake, err = o.Intake.withDefaults(); err != nil {
 		return o, err
 	}
+	headers, err := headerList(o.Intake.Headers)
+	if err != nil {
+		return o, err
+	}
+	stacks := map[event.Stack]StackOptions{}
+	for _, name := range event.Stacks() {
+		if stacks[name], err = o.Stacks[name].withDefaults(headers); err != nil {
+			return o, fmt.Errorf("mirror: stack %s: %w", name, err)
+		}
+	}
+	o.Stacks = stacks
 	if o.Feed, err = o.Feed.withDefaults(); err != nil {
 		return o, err
 	}

@@ -8,7 +8,9 @@ import (
 // item is a journal entry that waits for delivery.
 type item struct {
 	journal.Entry
-	requests uint32 // of a frame
+	requests uint32       // of a frame
+	skip     []run        // of them, those that the stack's rule leaves out; Data then has but their ids
+	left     event.Totals // of those
 }
 
 // bounds limit one delivery.
@@ -79,10 +81,17 @@ func plan(c event.Cursor, window []item, a *account, t event.Timeline, limit bou
 			}
 			end = min(end, c.Request+room)
 		}
-		live, generation := t.AtHandover(it.Sequence)
-		d.frames = append(d.frames, deliveredFrame{sequence: it.Sequence, live: live, generation: generation, data: it.Data})
-		d.bytes += len(it.Data)
-		d.requests += uint64(end - c.Request)
+		skip := within(it.skip, c.Request, end)
+		for _, r := range skip {
+			d.leaveOut(event.Cursor{Frame: it.Sequence, Request: r.from}, normal(event.Cursor{Frame: it.Sequence, Request: r.to}, it), uint64(r.to-r.from))
+		}
+		if kept := end - c.Request - lengths(skip); kept > 0 {
+			live, generation := t.AtHandover(it.Sequence)
+			d.frames = append(d.frames, deliveredFrame{sequence: it.Sequence, live: live, generation: generation, data: it.Data, from: c.Request, to: end, skip: skip})
+			d.bytes += len(it.Data)
+			d.requests += uint64(kept)
+		}
+		d.sampled += uint64(lengths(skip))
 		c = normal(event.Cursor{Frame: it.Sequence, Request: end}, it)
 		if c.Frame == it.Sequence {
 			d.full = true

@@ -214,21 +214,21 @@ func FuzzDecodeAccount(f *testing.F) {
 	f.Add([]byte(`{"format":1,"cursor":{"frame":5,"request":2},"delivered":7,"expired":[{"from":{"frame":1},"to":{"frame":3}}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		a := &account{stack: event.Green}
-		if a.decode(data) != nil {
+		if _, err := a.decode(data); err != nil {
 			return
 		}
-		again, _, err := a.encode()
+		again, _, err := a.encode(0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		b := &account{stack: event.Green}
-		if err := b.decode(again); err != nil {
+		if _, err := b.decode(again); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(a.snapshot(), b.snapshot(), cmp.AllowUnexported(standing{})); diff != "" {
 			t.Fatal(diff)
 		}
 		a.holeAt(event.Cursor{Frame: 2})
-		a.frames(0)
+		a.frames(0, nil)
 	})
 }

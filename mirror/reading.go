@@ -14,6 +14,18 @@ import (
 func (f *feed) sync(ctx context.Context) error {
 	call, cancel := context.WithTimeout(ctx, min(probeTimeout, f.o.CallTimeout))
 	defer cancel()
+	if f.stack.web != nil { // what it has, only this feed knows
+		if !f.stack.listens(call) {
+			return &busyError{refused: true, err: errors.New("nobody listens at its address")}
+		}
+		if f.prefetch == nil {
+			if err := f.read(ctx); err != nil {
+				return err
+			}
+		}
+		f.asked = time.Now()
+		return nil
+	}
 	c, err := f.stack.cursors(call)
 	if err != nil {
 		return err
@@ -59,6 +71,11 @@ func (f *feed) move(ctx context.Context, c event.Cursor) error {
 // recount moves the account's cursor from have to c.
 func (f *feed) recount(ctx context.Context, have, c event.Cursor) error {
 	f.told = 0 // a stack that moved by itself may have lost records too
+	if f.account.ruled() > 0 {
+		if err := f.timelines.refresh(ctx); err != nil { // what a rule leaves out depends on roles
+			return &busyError{err: err}
+		}
+	}
 	if c.Compare(have) < 0 {
 		n, err := f.count(ctx, c, have)
 		if err == nil {
@@ -66,7 +83,7 @@ func (f *feed) recount(ctx context.Context, have, c event.Cursor) error {
 		}
 		return err
 	}
-	known, redeemed := c, uint64(0)
+	known, redeemed := c, amount{}
 	for _, e := range f.account.expiredIn(c, event.Cursor{Frame: c.Frame, Request: c.Request + 1}) {
 		if e.From.Compare(c) >= 0 {
 			continue
@@ -76,41 +93,43 @@ func (f *feed) recount(ctx context.Context, have, c event.Cursor) error {
 		if err != nil {
 			return err
 		}
-		known, redeemed = e.From, f.account.redeem(c, n, exact)
+		taken := f.account.redeem(c, n.delivered+n.sampled, exact)
+		n.sampled = min(n.sampled, taken)
+		known, redeemed = e.From, amount{delivered: taken - n.sampled, sampled: n.sampled}
 	}
 	n, err := f.count(ctx, have, known)
 	if err == nil {
-		f.account.advance(c, n+redeemed)
+		f.account.advance(c, n.plus(redeemed))
 	}
 	return err
 }
 
 // taken returns how many requests of the expired range e lie below c. exact is false if the frames are gone and nobody
-// remembers: then it is an upper bound.
-func (f *feed) taken(ctx context.Context, e expiry, c event.Cursor) (n uint64, exact bool, err error) {
+// remembers: then it is an upper bound, and which of them a rule left out is not known either.
+func (f *feed) taken(ctx context.Context, e expiry, c event.Cursor) (n amount, exact bool, err error) {
 	if d := f.unsure; d != nil && d.from == e.From && d.to == c {
-		return d.requests, true, nil // the call of which nobody knew whether it was applied
+		return d.amount(), true, nil // the call of which nobody knew whether it was applied
 	}
 	t, exact, err := f.ledger.totals(ctx, e.From.Frame, c.Frame-1)
-	return t.Requests - min(t.Requests, uint64(e.From.Request)), exact && c.Request == 0, err
+	return amount{delivered: t.Requests - min(t.Requests, uint64(e.From.Request))}, exact && c.Request == 0, err
 }
 
 // count counts the requests in [from, to) that are neither dead nor expired, in the frames themselves where the journal
 // still has them.
-func (f *feed) count(ctx context.Context, from, to event.Cursor) (n uint64, err error) {
+func (f *feed) count(ctx context.Context, from, to event.Cursor) (n amount, err error) {
 	last := to.Frame // the last frame to look at
 	if to.Request == 0 {
 		last--
 	}
 	if from.Compare(to) >= 0 || last < f.birth {
-		return 0, nil
+		return n, nil
 	}
 	r := f.journal.Read(max(from.Frame, f.birth))
 	defer r.Close()
 	for next := max(from.Frame, f.birth); next <= last; {
 		entries, err := r.Next(ctx, minBytes)
 		if err != nil {
-			return 0, readingFailed(err)
+			return n, readingFailed(err)
 		}
 		for _, e := range entries {
 			if e.First > last {
@@ -118,17 +137,18 @@ func (f *feed) count(ctx context.Context, from, to event.Cursor) (n uint64, err 
 			}
 			m, err := f.countEntry(ctx, e, from, to)
 			if err != nil {
-				return 0, err
+				return n, err
 			}
-			n += m
+			n = n.plus(m)
 			next = e.Last + 1
 		}
 	}
-	return n - min(n, uint64(len(f.account.deadIn(from, to)))), nil
+	n.delivered -= min(n.delivered, uint64(len(f.account.deadIn(from, to))))
+	return n, nil
 }
 
 // countEntry counts the part of an entry that lies in [from, to) and is not expired.
-func (f *feed) countEntry(ctx context.Context, e journal.Entry, from, to event.Cursor) (uint64, error) {
+func (f *feed) countEntry(ctx context.Context, e journal.Entry, from, to event.Cursor) (n amount, err error) {
 	low, high := event.Cursor{Frame: e.First}, event.AfterFrame(e.Last)
 	if from.Compare(low) > 0 {
 		low = from
@@ -138,11 +158,11 @@ func (f *feed) countEntry(ctx context.Context, e journal.Entry, from, to event.C
 	}
 	switch e.Kind {
 	case journal.Frame:
-		requests, err := countRequests(e.Data)
+		it, err := f.item(e)
 		if err != nil {
-			return 0, fmt.Errorf("frame %d: %w", e.Sequence, err)
+			return n, err
 		}
-		end := requests
+		end := it.requests
 		if high.Frame == e.Sequence {
 			end = min(end, high.Request)
 		}
@@ -153,13 +173,37 @@ func (f *feed) countEntry(ctx context.Context, e journal.Entry, from, to event.C
 				end = min(end, x.From.Request)
 			}
 		}
-		return uint64(max(end, low.Request) - low.Request), nil
+		n.sampled = uint64(lengths(within(it.skip, low.Request, end)))
+		n.delivered = uint64(max(end, low.Request)-low.Request) - n.sampled
 	case journal.Gap:
-		n := uint64(0)
-		err := f.uncovered(ctx, low, high, func(_, _ event.Cursor, t event.Totals, _ bool) { n += t.Requests })
+		err := f.uncovered(ctx, low, high, func(from, to event.Cursor, t event.Totals, _ bool) {
+			left, _ := f.tally.totals(from.Frame, to.Frame)
+			left.Requests = min(left.Requests, t.Requests)
+			n = n.plus(amount{delivered: t.Requests - left.Requests, sampled: left.Requests})
+		})
 		return n, err
 	}
-	return 0, nil
+	return n, nil
+}
+
+// item makes a journal entry ready for delivery. The timeline must be complete below it.
+func (f *feed) item(e journal.Entry) (it item, err error) {
+	it.Entry = e
+	if e.Kind != journal.Frame {
+		return it, nil
+	}
+	if it.requests, err = countRequests(e.Data); err != nil {
+		return it, fmt.Errorf("frame %d: %w", e.Sequence, err)
+	}
+	rule, _ := f.account.ruleAt(e.Sequence)
+	if !rule.all(true) {
+		t, _ := f.timelines.current()
+		live, _ := t.AtHandover(e.Sequence)
+		if it.skip, it.left, it.Data, err = rule.leaves(e.Data, live != f.stack.name); err != nil {
+			return it, fmt.Errorf("frame %d: %w", e.Sequence, err)
+		}
+	}
+	return it, nil
 }
 
 // uncovered calls fn for each part of [low, high), whose frames are gone, that is not noted as expired.
@@ -198,6 +242,9 @@ func (f *feed) read(ctx context.Context) error {
 
 // begin decides where reading begins.
 func (f *feed) begin(ctx context.Context) error {
+	if err := f.tallyUp(ctx); err != nil {
+		return fmt.Errorf("counting what the stack does not get: %w", err)
+	}
 	b, err := f.journal.Bounds(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the journal's bounds: %w", err)
@@ -244,22 +291,19 @@ func (f *feed) check(ctx context.Context, entries []journal.Entry) error {
 		if e.First != f.complete {
 			return fmt.Errorf("the journal gave sequence %d after %d", e.First, f.complete-1)
 		}
-		it := item{Entry: e}
 		switch e.Kind {
 		case journal.Control:
 			if err := f.timelines.observe(ctx, e.Sequence, e.Data); err != nil {
 				return err
 			}
-		case journal.Frame:
-			n, err := countRequests(e.Data)
-			if err != nil {
-				return fmt.Errorf("frame %d: %w", e.Sequence, err)
-			}
-			it.requests = n
 		case journal.Gap:
 			if err := f.lost(ctx, e.First, e.Last); err != nil {
 				return err
 			}
+		}
+		it, err := f.item(e)
+		if err != nil {
+			return err
 		}
 		f.window = append(f.window, it)
 		f.complete = e.Last + 1

@@ -22,6 +22,9 @@ func runChild() {
 		return
 	}
 	o := testOptions(dir, os.Getenv("SPARROW_TEST_GREEN"), os.Getenv("SPARROW_TEST_BLUE"))
+	if protocol := os.Getenv("SPARROW_TEST_PROTOCOL"); protocol != "" {
+		o.Stacks = map[event.Stack]StackOptions{event.Blue: {Protocol: protocol}}
+	}
 	t, err := telemetry.New(telemetry.Options{Process: "mirror"})
 	if err != nil {
 		panic(err)

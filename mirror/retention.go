@@ -73,10 +73,18 @@ func (r *retention) check(ctx context.Context, now time.Time) error {
 			return err
 		}
 	}
+	if short > 0 {
+		for _, f := range r.feeds {
+			f.tally.hurry()
+			if err := f.tally.settle(ctx, f.journal.AppendRecord); err != nil {
+				return err
+			}
+		}
+	}
 	t, _ := r.timelines.current()
 	live, candidate := r.feeds[t.Live()], r.feeds[t.Live().Other()]
-	floor, _ := r.ledger.edges(live.account.safe().Frame)
-	both, _ := r.ledger.edges(candidate.account.safe().Frame)
+	floor, _ := r.ledger.edges(live.safe())
+	both, _ := r.ledger.edges(candidate.safe())
 	both = min(both, floor)
 	old, err := r.old(ctx, b.First, now.Add(-r.o.MaxAge).UnixMicro())
 	if err != nil {

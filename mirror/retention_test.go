@@ -225,7 +225,7 @@ func candidateExpires(t *testing.T, fault func(*rig) (up func()), restart bool) 
 		t.Fatal(err)
 	}
 	var saved account
-	if err := saved.decode(data); err != nil {
+	if _, err := saved.decode(data); err != nil {
 		t.Fatal(err)
 	}
 	if c := saved.skip(saved.at()); c.Frame < bounds.First {

@@ -17,31 +17,33 @@ type stateSource interface {
 }
 
 // openAccount restores what is known of a stack. Without saved state the count begins at nothing: then the first
-// answer of the stack makes the feed count everything below its cursor.
-func openAccount(ctx context.Context, j stateSource, s event.Stack) (*account, error) {
-	a := &account{stack: s}
+// answer of the stack makes the feed count everything below its cursor. tally is where the log of what its rule leaves
+// out is to be read from.
+func openAccount(ctx context.Context, j stateSource, s event.Stack) (a *account, tally uint64, err error) {
+	a = &account{stack: s}
 	data, err := j.GetState(ctx, a.key())
 	switch {
 	case err == nil:
-		err = a.decode(data)
+		tally, err = a.decode(data)
 	case errors.Is(err, journal.ErrNotFound):
 		err = nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	err = deadLetters(ctx, j, s, 0, func(l DeadLetter) error {
 		a.bury(event.Cursor{Frame: l.Position.Frame, Request: l.Position.Request})
 		return nil
 	})
-	return a, err
+	return a, tally, err
 }
 
 // save makes the account durable.
 func (f *feed) save(ctx context.Context) error {
 	f.saving.Lock()
 	defer f.saving.Unlock()
-	data, cursor, err := f.account.encode()
+	delivered := f.account.count()
+	data, cursor, err := f.account.encode(f.tally.oldest())
 	if err == nil {
 		err = f.journal.PutState(ctx, f.account.key(), data)
 	}
@@ -49,7 +51,7 @@ func (f *feed) save(ctx context.Context) error {
 		signal(f.dirty)
 		return err
 	}
-	f.account.markSaved(cursor)
+	f.account.markSaved(cursor, delivered)
 	return nil
 }
 
@@ -92,6 +94,13 @@ func (f *feed) expire(ctx context.Context, upto uint64) error {
 	}
 	if c.Frame == 0 {
 		c.Frame = f.birth
+	}
+	f.tally.hurry()
+	if err := f.tallyUp(ctx); err != nil {
+		return err
+	}
+	if err := f.tally.settle(ctx, f.journal.AppendRecord); err != nil {
+		return err
 	}
 	t, exact, err := f.ledger.totals(ctx, c.Frame, upto)
 	if err != nil {

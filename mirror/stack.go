@@ -18,19 +18,40 @@ import (
 	"github.com/sparrowhq/sparrow/service"
 )
 
-// stack is the way to one stack's dispatcher. Its connections are its own: nothing is shared with the other stack.
+// stack is the way to one stack. Its connections are its own: nothing is shared with the other stack.
 type stack struct {
-	name   event.Stack
-	url    string
-	client *http.Client
+	name        event.Stack
+	url         string
+	client      *http.Client
+	web         *web // not nil for protocol http: the stack is no dispatcher of ours
+	concurrency int  // of web
 }
 
-func newStack(name event.Stack, address, secret string) *stack {
-	return &stack{name: name, url: strings.TrimSuffix(address, "/"), client: service.Client(secret)}
+func newStack(name event.Stack, address, secret string, o StackOptions) (*stack, error) {
+	s := &stack{name: name, url: strings.TrimSuffix(address, "/"), client: service.Client(secret), concurrency: o.Concurrency}
+	if o.Protocol != protocolHTTP {
+		return s, nil
+	}
+	var err error
+	s.web, err = newWeb(name, address)
+	return s, err
 }
 
 // close lets go of idle connections.
-func (s *stack) close() { s.client.CloseIdleConnections() }
+func (s *stack) close() {
+	s.client.CloseIdleConnections()
+	if s.web != nil {
+		s.web.closeIdle()
+	}
+}
+
+// protocol is what the stack speaks.
+func (s *stack) protocol() string {
+	if s.web != nil {
+		return protocolHTTP
+	}
+	return protocolFrames
+}
 
 // applied is a stack's answer to a delivery.
 type applied struct {
@@ -63,6 +84,7 @@ type (
 		after   time.Duration // asked for with Retry-After; 0: not
 		timeout bool          // the call took longer than it may
 		refused bool          // nobody listens: asking again is cheap
+		unknown bool          // it was sent, and nobody knows whether the stack took it; of an http stack
 		err     error
 	}
 	// contentError: the delivery reached the stack and failed there. If it is a request's fault, isolation finds which.
@@ -102,9 +124,13 @@ func (c cursors) lowest() event.Cursor {
 	return lowest
 }
 
-// cursors asks where the stack stands. It blocks until ctx ends. Errors: *busyError, *blockedError.
+// cursors asks where the stack stands. It blocks until ctx ends. An http stack does not know. Errors: *busyError,
+// *blockedError.
 func (s *stack) cursors(ctx context.Context) (cursors, error) {
-	var c cursors
+	c := cursors{Stack: s.name}
+	if s.web != nil {
+		return c, nil
+	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/v1/cursors", nil)
 	if err != nil {
 		return c, &blockedError{detail: err.Error()}
@@ -211,7 +237,7 @@ func (s *stack) refusal(status int, answer []byte) error {
 }
 
 // unreachable sorts an error of the connection. The address is left out: the status already says which stack it is.
-func unreachable(err error) error {
+func unreachable(err error) *busyError {
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err

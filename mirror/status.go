@@ -44,8 +44,10 @@ type StackStatus struct {
 	Delivered uint64        `json:"delivered"` // requests, since the journal began
 	Dead      uint64        `json:"dead"`
 	Expired   uint64        `json:"expired"`
-	Sampled   uint64        `json:"sampled"`
-	StuckAt   *event.Cursor `json:"stuckAt,omitempty"` // the request that fails alone just now
+	Sampled   uint64        `json:"sampled"`            // left out by the stack's rule
+	Repeated  uint64        `json:"repeated,omitempty"` // sent again since nobody knew whether the stack had them; http only
+	Protocol  string        `json:"protocol"`           // frames, http
+	StuckAt   *event.Cursor `json:"stuckAt,omitempty"`  // the request that fails alone just now
 }
 
 // Pending is what a stack does not have yet.
@@ -117,6 +119,7 @@ func (m *Mirror) Status(ctx context.Context) (Status, error) {
 		s.Stacks[name] = StackStatus{
 			Role: role, Build: seen.build, Cursor: c, Reachable: seen.reachable, Blocked: seen.blocked, Error: seen.problem, StuckAt: seen.stuckAt,
 			Pending: p, Delivered: e.Delivered, Dead: e.Dead, Expired: e.Expired, Sampled: e.Sampled,
+			Protocol: f.stack.protocol(), Repeated: f.account.snapshot().again,
 		}
 	}
 	s.Accepted = o.ledger.accepted()
@@ -178,7 +181,7 @@ func (o *opened) equation(ctx context.Context, f *feed) (StackEquation, Pending,
 	if err != nil {
 		return StackEquation{}, Pending{}, s.cursor, fmt.Errorf("counting what %s does not have: %w", f.stack.name, err)
 	}
-	e := StackEquation{Accepted: accepted.Requests, Delivered: s.delivered, Dead: s.dead, Expired: s.expired.Requests}
+	e := StackEquation{Accepted: accepted.Requests, Delivered: s.delivered, Dead: s.dead, Expired: s.expired.Requests, Sampled: s.sampled}
 	rest := int64(accepted.Requests) - int64(below.Requests) - int64(s.next.Request) - int64(s.ahead)
 	e.Pending = uint64(max(rest, 0))
 	e.OK = rest >= 0 && e.Accepted == e.Delivered+e.Pending+e.Dead+e.Expired+e.Sampled
@@ -212,8 +215,8 @@ func (m *Mirror) AppendControl(ctx context.Context, c event.Control) (event.Reco
 	return o.timelines.append(ctx, c)
 }
 
-// Holes returns the frames from first on that hold requests which the stack never got (dead or expired), in order and
-// disjoint.
+// Holes returns the frames from first on that hold requests which the stack never got (dead, expired or sampled), in
+// order and disjoint. Where something was sampled, a span may be longer than what was.
 func (m *Mirror) Holes(stack event.Stack, first uint64) ([]event.Span, error) {
 	o, err := m.opened()
 	if err != nil {
@@ -223,7 +226,7 @@ func (m *Mirror) Holes(stack event.Stack, first uint64) ([]event.Span, error) {
 	if !ok {
 		return nil, fmt.Errorf("stack %q: there is none of that name", stack)
 	}
-	return f.account.frames(first), nil
+	return f.account.frames(first, f.tally.spans(first)), nil
 }
 
 // Builds returns what each stack runs, as it last said; the zero Build if it has not been reached yet.

@@ -114,12 +114,22 @@ func (s *Stacks) Of(name event.Stack) *Stack {
 
 // Stack is one of the two complete pipelines.
 type Stack struct {
-	Protocol   string     `yaml:"protocol"`
-	URL        string     `yaml:"url"`
-	Listen     string     `yaml:"listen"` // empty: the address in URL; under `sparrow up` a free loopback port
-	Build      string     `yaml:"build"`  // binary that `sparrow up` runs; empty: this executable
-	Dispatcher Dispatcher `yaml:"dispatcher"`
-	Trace      Trace      `yaml:"trace"`
+	Protocol    string     `yaml:"protocol"`
+	URL         string     `yaml:"url"`
+	Concurrency int        `yaml:"concurrency"` // of protocol http
+	Methods     []string   `yaml:"methods"`     // of protocol http; empty: all
+	Paths       []string   `yaml:"paths"`       // likewise
+	Sample      Sample     `yaml:"sample"`
+	Listen      string     `yaml:"listen"` // empty: the address in URL; under `sparrow up` a free loopback port
+	Build       string     `yaml:"build"`  // binary that `sparrow up` runs; empty: this executable
+	Dispatcher  Dispatcher `yaml:"dispatcher"`
+	Trace       Trace      `yaml:"trace"`
+}
+
+// Sample is what the stack gets of the requests while it is the candidate.
+type Sample struct {
+	Percent float64 `yaml:"percent"`
+	By      string  `yaml:"by"`
 }
 
 // Dispatcher is the first half of a stack.
@@ -219,6 +229,7 @@ func Default() Config {
 		MaxDecoded: 8 << 20, MaxItems: 10_000,
 		MaxAppend: 16 << 20, AppendTimeout: Duration(time.Minute),
 	}
+	all := Sample{Percent: 100, By: event.ByRequestID}
 	trace := func(url string) Trace {
 		return Trace{
 			URL: url, Backlog: 8 << 30, MinFree: 128 << 20, Window: 20_000, Unshipped: 50_000, DeadLetters: 10_000,
@@ -263,8 +274,8 @@ func Default() Config {
 			LedgerAge: Duration(90 * 24 * time.Hour),
 		},
 		Stacks: Stacks{
-			Green: Stack{Protocol: "frames", URL: "http://127.0.0.1:8083", Dispatcher: dispatcher, Trace: trace("http://127.0.0.1:8085")},
-			Blue:  Stack{Protocol: "frames", URL: "http://127.0.0.1:8084", Dispatcher: dispatcher, Trace: trace("http://127.0.0.1:8086")},
+			Green: Stack{Protocol: "frames", URL: "http://127.0.0.1:8083", Concurrency: 32, Sample: all, Dispatcher: dispatcher, Trace: trace("http://127.0.0.1:8085")},
+			Blue:  Stack{Protocol: "frames", URL: "http://127.0.0.1:8084", Concurrency: 32, Sample: all, Dispatcher: dispatcher, Trace: trace("http://127.0.0.1:8086")},
 		},
 		Trackers: defaultTrackers(),
 		Sandbox:  Sandbox{URL: "http://127.0.0.1:8087", MaxBytes: 8 << 30, MaxIDs: 16_000_000},

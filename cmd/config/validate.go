@@ -59,7 +59,13 @@ func (c *Config) Validate() error {
 	}
 	for _, stack := range event.Stacks() {
 		s, key := c.Stacks.Of(stack), "stacks."+string(stack)+"."
-		oneOf(key+"protocol", s.Protocol, "frames")
+		oneOf(key+"protocol", s.Protocol, "frames", "http")
+		if s.Protocol != "http" && len(s.Methods)+len(s.Paths) > 0 {
+			bad(key+"paths", "methods and paths are for protocol http: a dispatcher gets every request")
+		}
+		if _, err := event.ParseSample(s.Sample.Percent, s.Sample.By); err != nil {
+			bad(key+"sample", "%v", err)
+		}
 		base(key+"url", s.URL)
 		listen(key+"listen", s.Listen, true)
 		if s.Trace.URL != "" {

@@ -51,25 +51,47 @@ func TestMain(m *testing.M) {
 // binary builds the command in folder pkg once per test run and returns its path.
 func binary(t testing.TB, pkg string) string {
 	t.Helper()
+	path, err := build(pkg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func build(pkg string) (string, error) {
 	binaries.Lock()
 	defer binaries.Unlock()
 	if path, ok := binaries.built[pkg]; ok {
-		return path
+		return path, nil
 	}
 	if binaries.dir == "" {
 		dir, err := os.MkdirTemp("", "sparrow-test-bin-")
 		if err != nil {
-			t.Fatal(err)
+			return "", err
 		}
 		binaries.dir, binaries.built = dir, map[string]string{}
 	}
 	path := filepath.Join(binaries.dir, strings.NewReplacer("/", "-", ".", "").Replace(pkg)+"-bin")
 	out, err := exec.Command("go", "build", "-ldflags", "-s -w", "-o", path, pkg).CombinedOutput()
 	if err != nil {
-		t.Fatalf("go build %s: %v\n%s", pkg, err, out)
+		return "", fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
 	}
 	binaries.built[pkg] = path
-	return path
+	return path, nil
+}
+
+// builds begins to build the commands in folders pkgs, in their order, and waits at the end of the test; what is needed
+// sooner, binary waits for.
+func builds(t testing.TB, pkgs ...string) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, pkg := range pkgs {
+			_, _ = build(pkg) // binary tries again, and says why not
+		}
+	}()
+	t.Cleanup(func() { <-done })
 }
 
 // sparrow is one running `sparrow up`.

@@ -56,10 +56,13 @@ trackers:
   heap: {}
   amplitude: {ids: plain}
 `)
-	s := up(t, "--config", settings(t, allowlist, allowlist, wholeSpeed))
+	reports, dsn := sentry(t)
+	s := up(t, "--config", settings(t, allowlist, allowlist, fmt.Sprintf("%stelemetry: {sentry_dsn: %q}\n", wholeSpeed, dsn)))
 	s.must("deploy", "candidate")
 	// What amplitude gets is refused with an answer that repeats the request whole, credential and all.
-	s.scenario("rules:\n- {name: echo, vendor: amplitude, fault: echo, status: 400}\n- {name: echo-ga4, vendor: ga4, path: /ga4/mp/collect, until_request: 2, fault: echo, status: 500}\n")
+	// So does an outage of ga4, which lasts until it is reported.
+	const refusals = "rules:\n- {name: echo, vendor: amplitude, fault: echo, status: 400}\n"
+	s.scenario(refusals + "- {name: echo-ga4, vendor: ga4, path: /ga4/mp/collect, fault: echo, status: 500}\n")
 	for _, text := range planted {
 		for _, body := range []string{plantedEvent(text), "[" + plantedEvent(text) + `,{"event":` + fmt.Sprintf("%q", said(text)) + `,"deviceId":"d1"}]`, `{"event":"pageview","deviceId":"d1","properties":{"pathname":"/` + text} {
 			if _, code := s.post([]byte(body), "User-Agent", "Mozilla/5.0 "+text, "Referer", "https://www.example.com/?q="+text, "Accept-Language", text, "Cookie", "session="+text, "Authorization", "Bearer "+text, "X-Forwarded-For", text); code != 200 {
@@ -67,6 +70,14 @@ trackers:
 			}
 		}
 	}
+	s.await("ga4's outage is reported", time.Minute, func() error {
+		found, err := reports.Search(context.Background(), "tracker ga4: status 500")
+		if err == nil && found.Counts["tracker ga4: status 500"] == 0 {
+			err = fmt.Errorf("not in %d reports", found.Requests)
+		}
+		return err
+	})
+	s.scenario(refusals)
 	s.final(2*time.Minute, "raw", "trace", "ga4", "heap", "amplitude")
 	if n := s.number(`SELECT count(*) FROM live.outcomes WHERE stage = 'heap' AND outcome = 'delivered'`); n != 2*len(planted) {
 		t.Errorf("heap got %d events, want %d: nothing was proven", n, 2*len(planted))
@@ -130,8 +141,44 @@ trackers:
 		}
 		look("metrics of "+p.Name, text)
 	}
+	for _, name := range []string{"secret", "token", "key"} {
+		text, err := os.ReadFile(filepath.Join(s.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets = append(secrets, strings.TrimSpace(string(text)))
+	}
 	files := 0
 	s.stop()
+
+	// In the reports. They are out when a process has stopped. Each failure is there, with payload and answer.
+	ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	must := []string{"tracker amplitude: status 400", "tracker ga4: status 500", "status_code"}
+	found, err = reports.Search(ctx, append(must, secrets...)...)
+	if err != nil || !found.Complete || found.Requests == 0 {
+		t.Fatalf("reports: %+v, %v", found, err)
+	}
+	for _, text := range must {
+		if found.Counts[text] == 0 {
+			t.Errorf("no report says %q: nothing was proven", text)
+		}
+	}
+	for _, text := range secrets {
+		if n := found.Counts[text]; n > 0 {
+			t.Errorf("%d of %d reports hold %q", n, found.Requests, text)
+		}
+	}
+	counts, err := reports.Vendors(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range counts {
+		if c.Vendor != "sentry" && c.Deliveries+c.WithoutID > 0 || len(c.Refused) > 0 {
+			t.Errorf("what came is no report: %+v", c)
+		}
+	}
+	t.Logf("%d reports were searched", found.Requests)
 	for _, folder := range []string{"logs", "trace"} {
 		err := filepath.WalkDir(filepath.Join(s.dir, folder), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -157,4 +158,34 @@ func (s *sparrow) eachOnce(vendor, project string, want, again map[string]bool) 
 	if missing+extra+twice > 0 {
 		s.t.Errorf("%s %s: %d ids wanted, %d came; %d missing, %d extra, %d more than once", vendor, project, len(want), len(got), missing, extra, twice)
 	}
+}
+
+// sentry serves a sandbox of its own, as a Sentry that outlives every process that reports to it, and returns a client and
+// its DSN.
+func sentry(t testing.TB) (*sandbox.Client, string) {
+	t.Helper()
+	s, err := sandbox.New(sandbox.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, l) }()
+	url := "http://" + l.Addr().String()
+	c := sandbox.NewClient(url, "")
+	t.Cleanup(func() {
+		c.Close()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c, sandbox.Address(url, sandbox.Sentry, sandbox.DefaultProjects()[sandbox.Sentry][0])
 }

@@ -439,6 +439,9 @@ func TestProofFaultsTowardsVendors(t *testing.T) {
 		c.Events[event] = e
 	}
 	s := up(t, "--config", settings(t, live, live, wholeSpeed))
+	const faulty = "./testdata/candidates/"
+	builds(t, faulty+"stringifies", faulty+"losesafter", faulty+"sendstwice") // while others are tried
+	force := live
 	for i, fault := range []struct {
 		name, file, binary string
 		names              []string // what the report must say
@@ -455,16 +458,21 @@ func TestProofFaultsTowardsVendors(t *testing.T) {
 		{name: "allowlist too wide", names: []string{"changed at trace", "signup"}, file: with(func(c *pipeline.Config) {
 			c.Events["signup"] = pipeline.EventRule{}
 		})},
-		{name: "integer to string", names: []string{" changed at ga4, ", "search"}, file: live, binary: "./testdata/candidates/stringifies"},
+		{name: "integer to string", names: []string{" changed at ga4, ", "search"}, file: live, binary: "stringifies"},
+		{name: "loses one after the log", names: []string{"1 changed at heap of", "(outcome, reason"}, file: live, binary: "losesafter"},
+		{name: "sends some twice", names: []string{" changed at ga4 of", "(reason)"}, file: live, binary: "sendstwice"},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
-			s.must("trace", "reload", fault.file)
+			if fault.file != force {
+				s.must("trace", "reload", fault.file)
+				force = fault.file
+			}
 			if fault.binary != "" {
-				s.must("deploy", "candidate", "--binary", binary(t, fault.binary))
+				s.must("deploy", "candidate", "--binary", binary(t, faulty+fault.binary))
 			} else {
 				s.must("deploy", "candidate")
 			}
-			s.events(1_000, i+1)                                    // others each time: a messageId that comes again is no event
+			s.events(400, i+1)                                      // others each time: a messageId that comes again is no event
 			if i := strings.Index(fault.name, "scrubber"); i == 0 { // made-up events hold nothing to scrub
 				s.post([]byte(`{"event":"pageview","deviceId":"d1","properties":{"pathname":"/u/jim@example.com"}}`))
 			}

@@ -18,13 +18,17 @@ func (s *sparrow) events(n, seed int) {
 
 // Each candidate build with one seeded fault is a program of its own. Compare must exit 1 and name event and ids.
 func TestProofSeededFaults(t *testing.T) {
-	for _, fault := range []struct{ candidate, reason string }{
-		{"loses", "missing"}, {"doubles", "duplicate"}, {"changes", "changed"}, {"forgets", "missing"},
+	for _, fault := range []struct {
+		candidate, reason string
+		events            int
+	}{
+		{"loses", "missing", 100_000}, // losing 1 in 10,000 by chance may take none of fewer
+		{"doubles", "duplicate", 60_000}, {"changes", "changed", 60_000}, {"forgets", "missing", 20_000},
 	} {
 		t.Run(fault.candidate, func(t *testing.T) {
 			s := up(t, "--blue", binary(t, "./testdata/candidates/"+fault.candidate))
 			s.must("deploy", "candidate")
-			s.events(choose(100_000, 300_000), 1) // losing 1 in 10,000 by chance may take none of fewer
+			s.events(fault.events*choose(1, 3), 1)
 			out, status := s.run("compare", "--wait", "3m", "--format", "json")
 			if status != 1 {
 				t.Fatalf("exit status %d, want 1\n%s", status, out)
@@ -83,21 +87,24 @@ func TestProofSameBuildNeverDiffers(t *testing.T) {
 		out, status := s.run("compare", "--wait", "5m", "--format", "json")
 		var report struct {
 			Evidence struct {
-				Events []struct{ Live, Candidate, Missing, Extra, Changed int }
+				Events []struct {
+					Stage                                    string
+					Live, Candidate, Missing, Extra, Changed int
+				}
 			}
 		}
 		if err := json.Unmarshal([]byte(out), &report); err != nil || status != 0 {
 			t.Fatalf("window %d: exit status %d, %v\n%s", window, status, err, out)
 		}
-		live := 0
+		live := map[string]int{}
 		for _, e := range report.Evidence.Events {
-			live += e.Live
+			live[e.Stage] += e.Live
 			if e.Missing+e.Extra+e.Changed != 0 || e.Live != e.Candidate {
 				t.Errorf("window %d: %+v", window, e)
 			}
 		}
-		if live != size {
-			t.Errorf("window %d holds %d events, %d were sent", window, live, size)
+		if live["raw"] != size || live["trace"] != size {
+			t.Errorf("window %d holds %v events, %d were sent", window, live, size)
 		}
 	}
 }

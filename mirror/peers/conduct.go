@@ -113,12 +113,15 @@ func conduct(ctx context.Context, args []string) error {
 	}
 	fmt.Fprintf(&page, "\n![requests per second](%s)\n", filepath.Base(o.svg))
 	if o.faults {
-		if err := faults(ctx, &page, o, variants[0], variants[len(o.ours)]); err != nil {
+		if err := faults(ctx, &page, o, variants[:len(o.ours)+1]...); err != nil { // ours, and nginx mirror
 			return err
 		}
 	}
 	page.WriteString("\n")
-	for _, ours := range slices.Backward(o.ours) {
+	for _, ours := range o.ours {
+		if ours == "frames" {
+			continue
+		}
 		for _, conns := range slices.Backward(o.conns) {
 			fmt.Fprintf(&page, "ratio %s/nginx-mirror %d: %.2fx\n", ours, conns, median(ratios[ours][conns]))
 		}
@@ -141,8 +144,9 @@ var modes = []struct{ mode, says string }{
 
 // faults measures what clients notice when the candidate misbehaves, and whether its copies arrive once it recovers.
 func faults(ctx context.Context, page *strings.Builder, o options, variants ...*variant) error {
-	page.WriteString("\n## With a misbehaving candidate\n\nRelative to the same proxy with a healthy candidate, measured right before. Missing copies are counted 60 s after the\ncandidate recovered.\n\n")
-	page.WriteString("| candidate | connections | proxy | requests/s, of healthy | p99, of healthy | refused | copies missing: live | candidate |\n|---|---|---|---:|---:|---:|---:|---:|\n")
+	page.WriteString("\n## With a misbehaving candidate\n\nRelative to the same proxy with a healthy candidate, measured right before. Copies still\nmissing are counted by id, ")
+	fmt.Fprintf(page, "at the latest %s after the candidate recovered.\n\n", o.recovery)
+	page.WriteString("| candidate | connections | proxy | requests/s, of healthy | p99, of healthy | refused | copies missing: live | candidate | memory MiB |\n|---|---|---|---:|---:|---:|---:|---:|---:|\n")
 	const conns = 32
 	for _, m := range modes {
 		for _, fresh := range []bool{false, true} {
@@ -151,26 +155,26 @@ func faults(ctx context.Context, page *strings.Builder, o options, variants ...*
 				kind = "fresh"
 			}
 			for _, v := range variants {
-				healthy, err := v.load(ctx, conns, o.seconds, fresh)
+				healthy, err := v.load(ctx, conns, o.faultFor, fresh)
 				if err != nil {
 					return err
 				}
 				if err := v.back.misbehave(m.mode); err != nil {
 					return err
 				}
-				sick, err := v.load(ctx, conns, o.seconds, fresh)
+				sick, err := v.load(ctx, conns, o.faultFor, fresh)
 				if err != nil {
 					return err
 				}
 				if err := v.back.misbehave(""); err != nil {
 					return err
 				}
-				lost, err := v.recovered(sick, time.Minute)
+				lost, err := v.recovered(sick, o.recovery)
 				if err != nil {
 					return err
 				}
-				fmt.Fprintf(page, "| %s | %s | %s | %.2f | %.2f | %d | %d | %d |\n", m.says, kind, v.name, sick.rate()/healthy.rate(), sick.P99/healthy.P99,
-					sick.Other+sick.Failed, lost[0], lost[1])
+				fmt.Fprintf(page, "| %s | %s | %s | %.2f | %.2f | %d | %d | %d | %.0f |\n", m.says, kind, v.name, sick.rate()/healthy.rate(), sick.P99/healthy.P99,
+					sick.Other+sick.Failed, lost[0], lost[1], float64(memory(v.proc.cmd.Process.Pid))/(1<<20))
 				fmt.Fprintf(os.Stderr, "candidate %-22s %-10s %-16s %.2f of healthy, missing %d + %d\n", m.says, kind, v.name, sick.rate()/healthy.rate(), lost[0], lost[1])
 			}
 		}

@@ -43,6 +43,8 @@ type options struct {
 	seconds  time.Duration
 	conns    []int
 	faults   bool
+	recovery time.Duration
+	faultFor time.Duration
 	ours     []string
 	markdown string
 	svg      string
@@ -54,9 +56,11 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.sparrow, "sparrow", "bin/sparrow", "the program to measure")
 	f.IntVar(&o.rounds, "rounds", 5, "turns of each variant at each number of connections")
 	f.DurationVar(&o.seconds, "for", 4*time.Second, "length of one turn")
-	ours := f.String("protocols", "frames", "protocols of ours to measure")
+	ours := f.String("protocols", "frames,http", "protocols of ours to measure")
 	conns := f.String("connections", "1,32,256", "numbers of connections")
 	f.BoolVar(&o.faults, "faults", true, "also run the fault matrix")
+	f.DurationVar(&o.recovery, "recovery", time.Minute, "how long after a fault copies may still arrive")
+	f.DurationVar(&o.faultFor, "fault-for", 4*time.Second, "length of one turn of the fault matrix")
 	f.StringVar(&o.markdown, "markdown", "docs/peers.md", "where the table goes")
 	f.StringVar(&o.svg, "svg", "docs/peers.svg", "where the chart goes")
 	if err := f.Parse(args); err != nil {

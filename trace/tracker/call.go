@@ -102,8 +102,13 @@ func (c *call) deliver() *waiting {
 		switch j.Verdict {
 		case Taken:
 			c.succeeded()
+			c.missed(part)
 			for _, t := range part {
 				t.group.most = 0
+				if t.seen == 0 && !c.witnessed.unread {
+					c.finish(t, Dead, reasonLeftOut, a) // the vendor took a request without it
+					continue
+				}
 				c.finish(t, Delivered, "", a)
 			}
 		case Partial:
@@ -228,7 +233,10 @@ func (c *call) succeeded() {
 }
 
 func (c *call) finish(t *task, o Outcome, reason string, a *Answer) {
-	if o == Delivered && t.again {
+	switch {
+	case t.excess && reason == "":
+		reason = reasonExcess
+	case o == Delivered && t.again:
 		reason = reasonAgain
 	}
 	c.results = append(c.results, *c.result(t, o, reason, a))
@@ -236,7 +244,27 @@ func (c *call) finish(t *task, o Outcome, reason string, a *Answer) {
 	c.finished = append(c.finished, t)
 }
 
-const reasonAgain = "sent again after a crash"
+// What the transport tells of an event beside its outcome.
+const (
+	reasonAgain   = "sent again after a crash"
+	reasonExcess  = "sent more than needed" // it, or in its request one that nobody asked for
+	reasonLeftOut = "left out of its request"
+)
+
+// missed reports events that the vendor's code left out of a request: nobody else would say that they are not there.
+func (c *call) missed(part []*task) {
+	n := 0
+	for _, t := range part {
+		if t.seen == 0 && !c.witnessed.unread {
+			n++
+		}
+	}
+	if n > 0 {
+		c.o.Telemetry.Failure("tracker "+c.o.Name+": "+reasonLeftOut, errLeftOut, append(c.tags(c.lane.sink), slog.Int("count", n))...)
+	}
+}
+
+var errLeftOut = errors.New("events were not in the request that was made of them: they are dead letters, to be sent again with another build")
 
 // flush hands over what is finished.
 func (c *call) flush() {
@@ -294,6 +322,9 @@ func (c *call) exchange(part []*task) (a *Answer, err error) {
 		}
 	}
 	c.witnessed = testimony{tasks: part, form: c.witnessed.form}
+	for _, t := range part {
+		t.seen = 0
+	}
 	a, err = c.lane.client.post(withTestimony(c.ctx, &c.witnessed), u, header, body)
 	status := "none"
 	if err == nil {

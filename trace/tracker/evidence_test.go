@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -99,16 +100,68 @@ func TestAttemptsAreCountedWhereTheyPass(t *testing.T) {
 	s := startSender(t, tracker.Options{Vendor: b, Credentials: v.credentials(sandbox.Heap), NoPacing: true, Gather: 50 * time.Millisecond})
 	s.send(items(20, 4, tracker.Production)...)
 	for p, r := range s.all(20) {
-		want := uint32(1)
+		want, outcome, reason := uint32(1), tracker.Delivered, ""
 		switch p.Frame*10 + uint64(p.Request) {
 		case 7:
-			want = 2
+			reason = "sent more than needed"
 		case 9:
-			want = 0
+			want, outcome, reason = 0, tracker.Dead, "left out of its request"
 		}
-		if r.Attempts != want || (r.Digest == 0) != (want == 0) || (r.Credential == "") != (want == 0) {
+		if r.Outcome != outcome || r.Reason != reason || r.Attempts != want || (r.Digest == 0) != (want == 0) || (r.Credential == "") != (want == 0) {
 			t.Errorf("%v: %s", p, js(r))
 		}
+	}
+}
+
+// forgetful takes the vendor's first good answers for an outage.
+type forgetful struct {
+	tracker.Vendor
+	times *atomic.Int32
+}
+
+func (f forgetful) Judge(a *tracker.Answer, n int) tracker.Judgement {
+	if f.times.Add(-1) >= 0 {
+		return tracker.Judgement{Verdict: tracker.Unavailable, Reason: "unavailable"}
+	}
+	return f.Vendor.Judge(a, n)
+}
+
+// What is sent again after the vendor took it was sent in excess; what is sent again because it was not taken was not.
+// An event under a key that nobody gave is in excess, too.
+func TestExcessIsNoRetry(t *testing.T) {
+	for _, k := range kinds {
+		t.Run(string(k.which), func(t *testing.T) {
+			v := startVendors(t, sandbox.Options{Limits: lifted()})
+			check := func(name string, vendor tracker.Vendor, rules string, least int, attempts uint32) {
+				t.Helper()
+				v.scenario(rules)
+				s := startSender(t, tracker.Options{Name: name, Vendor: vendor, Credentials: v.credentials(k.which), NoPacing: true, Calls: 1})
+				s.send(items(5, 1, tracker.Production)...)
+				marked, most := 0, uint32(0)
+				for _, r := range s.all(5) {
+					if r.Outcome != tracker.Delivered || r.Reason != "" && r.Reason != "sent more than needed" {
+						t.Errorf("%s: %s", name, js(r))
+					}
+					if r.Reason != "" {
+						marked++
+					}
+					most = max(most, r.Attempts)
+				}
+				if marked < least || least == 0 && marked > 0 || most < attempts {
+					t.Errorf("%s: %d events are marked, the most attempts are %d", name, marked, most)
+				}
+			}
+			var once atomic.Int32
+			once.Store(1)
+			check("forgetful", forgetful{k.vendor, &once}, "rules: []", 1, 2)
+			check("retries", k.vendor, "rules: [{name: x, fault: outage, until_request: 3}]", 0, 2)
+			stranger := broken{k.vendor, func(c tracker.Credential, forms []*tracker.Form, r *tracker.Request, right func(tracker.Credential, []*tracker.Form, *tracker.Request)) {
+				more := *forms[0]
+				more.Body = bytes.ReplaceAll(more.Body, []byte("0190b3a2"), []byte("0190b3a3"))
+				right(c, append(slices.Clone(forms), &more), r)
+			}}
+			check("stranger", stranger, "rules: []", 1, 1)
+		})
 	}
 }
 

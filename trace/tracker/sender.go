@@ -188,6 +188,9 @@ func (s *Sender) rehearse(l *lane, t *task, reason string) *Result {
 	} else {
 		s.metrics.unread.Inc()
 	}
+	if t.excess {
+		reason = reasonExcess
+	}
 	return s.result(t, Delivered, reason, nil)
 }
 

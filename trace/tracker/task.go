@@ -24,6 +24,9 @@ type task struct {
 	digest     uint64
 	credential Sink
 	head, body []byte // as they passed last; valid until the call is judged
+	seen       int    // in which of the testimony's requests last; 0: in none of this call
+	answered   bool   // a request with it got a good status, in whatever call
+	excess     bool   // it passed more often than needed: see testimony.saw
 
 	barred   bool   // refused together with address or credential,
 	barredAt uint64 // when the sink had had so many successes

@@ -45,7 +45,7 @@ type Result struct {
 	Sink       Sink
 	Credential Sink // whose credential the request that passed the transport carried; empty: none passed, or one of nobody's. In dry-run: of the request as built
 	Outcome    Outcome
-	Reason     string // few and fixed words, fit to label a metric: "name not allowed", "invalid id", "dry-run", "not sampled", "sent again after a crash"
+	Reason     string // few and fixed words, fit to label a metric: "name not allowed", "invalid id", "dry-run", "not sampled", "sent again after a crash", "sent more than needed", "left out of its request"
 	Detail     string // for people: the vendor's answer about this event, scrubbed, at most 1 KiB
 	Status     int    // HTTP status of the last answer; 0: none
 	Attempts   uint32 // requests with this event that passed the transport; 0 in dry-run

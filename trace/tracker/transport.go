@@ -30,6 +30,8 @@ type testimony struct {
 	tasks    []*task
 	byKey    map[string]*task // made when the order of events is not that of tasks
 	attempts int              // that passed
+	requests int              // that were looked at
+	unread   bool             // some attempt's bytes were not of the vendor's form: what they carried is not known
 	form     []byte           // joined head and body of the last event, reused
 }
 
@@ -55,6 +57,7 @@ func (w *witness) RoundTrip(r *http.Request) (*http.Response, error) {
 	passed, err := w.split(r, body)
 	if err != nil {
 		w.metrics.unread.Inc() // the Results will show no attempt: what nobody saw is not claimed
+		t.unread = true
 	}
 	// Not every attempt gets as far as the wire. What was written may have arrived, answered or not.
 	var wrote atomic.Bool
@@ -70,6 +73,9 @@ func (w *witness) RoundTrip(r *http.Request) (*http.Response, error) {
 	if resp != nil || wrote.Load() {
 		t.attempts++
 		t.saw(passed, w.sinkOf(passed.Credential), true)
+	}
+	if resp != nil && resp.StatusCode/100 == 2 && !isHTML(resp.Header.Get("Content-Type")) {
+		t.answered(passed)
 	}
 	return resp, err
 }
@@ -99,21 +105,46 @@ func (w *witness) sinkOf(c Credential) Sink {
 }
 
 // saw notes each event that passed at its task. Where an event stands in the request says nothing; its key does.
+//
+// What is needed is each event once in a request, and in no other after a good answer. A second copy, an event after it
+// was answered for, and one whose key is nobody's are noted at the event, the last at the one before it.
 func (t *testimony) saw(p Passed, sink Sink, sent bool) {
+	t.requests++
+	var before *task
+	if len(t.tasks) > 0 {
+		before = t.tasks[0]
+	}
 	for i := range p.Events {
 		e := &p.Events[i]
 		task := t.find(i, e.Key)
 		if task == nil {
+			if before != nil {
+				before.excess = true
+			}
 			continue
 		}
-		if sent {
+		before = task
+		if task.seen == t.requests || task.answered {
+			task.excess = true
+		}
+		if sent && task.seen != t.requests {
 			task.attempts++
 		}
+		task.seen = t.requests
 		task.credential = sink
 		t.form = append(append(t.form[:0], e.Head...), e.Body...)
 		sum := sha256.Sum256(t.form)
 		task.digest = binary.BigEndian.Uint64(sum[:8])
 		task.head, task.body = e.Head, e.Body
+	}
+}
+
+// answered notes which events a good status was given to. A page is some proxy's, and no answer.
+func (t *testimony) answered(p Passed) {
+	for i := range p.Events {
+		if task := t.find(i, p.Events[i].Key); task != nil {
+			task.answered = true
+		}
 	}
 }
 

@@ -65,7 +65,7 @@ func (s *storage) finalise(ctx context.Context, stream string) (rows int64, err 
 
 // stream appends to one write stream over one long-lived call. It is not safe for concurrent use.
 //
-// It is ours, not managedwriter's: see docs/decisions/0011-bigquery.md.
+// It is ours, not managedwriter's: see docs/decisions/0018-bigquery.md.
 type stream struct {
 	storage    *storage
 	name       string

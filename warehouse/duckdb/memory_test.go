@@ -68,8 +68,9 @@ func TestMemoryOfQueriesIsBounded(t *testing.T) {
 		if strings.Contains(err.Error(), "SET threads") {
 			t.Errorf("%s: advice that cannot be followed: %v", sql, err)
 		}
-		// The bound, and what the Go side and the allocators hold back.
-		if grown := peak(t) - before; grown > mib*3/2+256 {
+		// The bound, and what the Go side, the race detector and the allocators hold back: some 400 MiB (tried). Unbounded,
+		// each of these takes gigabytes.
+		if grown := peak(t) - before; grown > mib*3/2+640 {
 			t.Errorf("%s: took %d MiB of a warehouse that gives %d", sql, grown, mib)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -109,6 +110,12 @@ func TestAgreesWithValidationOnRealData(t *testing.T) {
 				var form tracker.Form
 				breach := v.Form(&e, &form)
 				said := ask(naive(&e))
+				if e.Name == "pageview" || e.Name == "page_view" {
+					// The tracker gives these the vendor's own names, for which longer values are allowed.
+					said = slices.DeleteFunc(said, func(w tracker.Warning) bool {
+						return slices.Contains([]string{"events.params.url", "events.params.title", "events.params.referrer", "events.params.pathname"}, w.Field)
+					})
+				}
 				typed := false // the vendor's documents do not say what its validation makes of a value's type
 				for _, w := range form.Warnings {
 					typed = typed || w.Code == "VALUE_INVALID"
