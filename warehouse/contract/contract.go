@@ -58,6 +58,9 @@ func RunIn(t *testing.T, d Dialect, open func(t *testing.T) warehouse.Warehouse)
 		{"NormalisedFollowsTheRoles", leadingColumns},
 	}, d.queries...) {
 		t.Run(c.name, func(t *testing.T) {
+			if d.parallel {
+				t.Parallel()
+			}
 			w := d.speak(open(t))
 			defer func() {
 				if err := w.Close(); err != nil {

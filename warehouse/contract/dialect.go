@@ -19,6 +19,7 @@ type Dialect struct {
 	rewrite  func(sql string) string // nil: as it is
 	queries  []test                  // about reading itself
 	share    int                     // of the rows of large tests is enough, one in so many; 0: all of them
+	parallel bool                    // every warehouse of the suite is on its own, and several may be open at once
 	lastTime int64                   // the last instant that a timestamp can hold; 0: any
 }
 
@@ -45,6 +46,7 @@ var GoogleSQL = Dialect{
 	rewrite:  func(sql string) string { return inQuotes.ReplaceAllString(sql, "`$1`") },
 	share:    4, // a row is read by HTTP and JSON
 	lastTime: 253402300799_999999,
+	parallel: true,
 	queries: []test{
 		{"TypesOfValues", googleTypes},
 		{"ParametersKeepTheirTypes", googleParameters},

@@ -59,7 +59,7 @@ func Start(o Options) (*Server, error) {
 	}
 	s := &Server{o: o, tables: map[string]*table{}, streams: map[string]*stream{}, jobs: map[string]*job{}, counts: map[string]int{}}
 	var err error
-	if s.db, err = sql.Open("duckdb", "?threads=2&autoinstall_known_extensions=false&autoload_known_extensions=false"); err != nil {
+	if s.db, err = sql.Open("duckdb", "?threads=1&autoinstall_known_extensions=false&autoload_known_extensions=false"); err != nil {
 		return nil, err
 	}
 	if err := s.prepare(); err != nil {
