@@ -27,6 +27,7 @@ type Options struct {
 	Events    int               // event names listed singly; 0: 5,000
 	ChunkRows uint64            // rows joined in one statement; 0: 2,000,000
 	QueryWait time.Duration     // bound of one statement; 0: 5 minutes
+	Prefix    string            // before the names of BigQuery's datasets; DuckDB has none
 	Now       func() time.Time  // nil: time.Now
 }
 
@@ -68,7 +69,7 @@ type Progress struct {
 type collector struct {
 	Sources
 	o   Options
-	sql dialect
+	sql dialect // of the warehouse; see speak
 	ev  *Evidence
 
 	late map[stageAt]event.Cursor // how many corrections there were of each stage when the reading began
@@ -79,7 +80,7 @@ type collector struct {
 //
 // Errors: *UsageError, *UnreadableError, *WaitError, or the context's. Evidence is nil with any error but *WaitError.
 func Collect(ctx context.Context, s Sources, o Options) (*Evidence, error) {
-	c := &collector{Sources: s, o: o.withDefaults(), sql: duckSQL, ev: &Evidence{Schema: Schema, Events: []Event{}}}
+	c := &collector{Sources: s, o: o.withDefaults(), ev: &Evidence{Schema: Schema, Events: []Event{}}}
 	st, err := c.state(ctx)
 	if err != nil {
 		return nil, err
@@ -161,6 +162,9 @@ func (c *collector) cursors(ctx context.Context, st state) error {
 			return &UnreadableError{Side: "warehouse", Err: err}
 		}
 		s.side.Stored[warehouse.Raw] = at
+	}
+	if err := c.speak(ctx); err != nil {
+		return err
 	}
 	return c.stages(ctx)
 }

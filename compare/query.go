@@ -108,12 +108,28 @@ func (c *collector) query(ctx context.Context, sql string, each func(*row)) erro
 		}
 		return &UnreadableError{Side: "warehouse", Err: err}
 	}
-	rows, err := c.Warehouse.Query(ctx, warehouse.Query{SQL: sql, Limit: maxRows, MaxWait: c.o.QueryWait.String()})
+	rows, err := c.Warehouse.Query(ctx, warehouse.Query{SQL: c.sql.words(sql), Limit: maxRows, MaxWait: c.o.QueryWait.String()})
 	if err != nil {
 		return fail(err)
 	}
 	if err := errors.Join(read(rows, each), rows.Close()); err != nil {
 		return fail(err)
+	}
+	return nil
+}
+
+// speak finds out which dialect the warehouse speaks, once.
+func (c *collector) speak(ctx context.Context) error {
+	if c.sql.table != nil {
+		return nil
+	}
+	integer := ""
+	err := c.query(ctx, "SELECT 1 AS one", func(r *row) { integer = r.columns[0].Type })
+	if err != nil {
+		return err
+	}
+	if c.sql, err = dialectOf(integer, c.o.Prefix); err != nil {
+		return &UnreadableError{Side: "warehouse", Err: err}
 	}
 	return nil
 }

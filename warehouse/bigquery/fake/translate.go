@@ -135,7 +135,7 @@ var functions = map[string]string{
 
 // macros are the functions that DuckDB has not.
 var macros = []string{
-	"octets(x) AS octet_length(CAST(x AS BLOB))",
+	"octets(x) AS CASE WHEN typeof(x) = 'BLOB' THEN octet_length(TRY_CAST(x AS BLOB)) ELSE strlen(CAST(x AS VARCHAR)) END",
 	"quotient(a, b) AS a // b",
 	"fingerprint(x) AS CAST(CAST(hash(x) AS HUGEINT) - 9223372036854775808 AS BIGINT)",
 	"json_text(x) AS CAST(to_json(x) AS VARCHAR)",
@@ -286,6 +286,14 @@ func write(all []token) string {
 				b.WriteString("EXCLUDE")
 			case call && upper == "UNNEST" && i > 0 && (all[i-1].is("FROM") || all[i-1].is(",") || all[i-1].is("JOIN")):
 				end, name := unnested(all, i+1)
+				if rows, columns := structs(all, i+2, end-1); columns != "" && name != "" {
+					b.WriteString("(VALUES " + rows + ") AS \"" + name + "\"(" + columns + ")")
+					i = end
+					if all[end].is("AS") {
+						i++
+					}
+					break
+				}
 				if name == "" {
 					b.WriteString("UNNEST")
 					break
@@ -341,6 +349,22 @@ func pointer(all []token, open int) []token {
 		all[i].text = b.String()
 	}
 	return all
+}
+
+// structs returns the rows and the names of the columns of ARRAY<STRUCT<name type, …>>[(value, …), …]; no names if it is
+// something else.
+func structs(all []token, from, to int) (rows, columns string) {
+	if to-from < 4 || !all[from].is("ARRAY") || !all[from+1].is("<") || !all[from+2].is("STRUCT") || !all[from+3].is("<") {
+		return "", ""
+	}
+	var names []string
+	i := from + 4
+	for ; i+1 < to && !all[i].is("["); i++ {
+		if all[i].kind == 'w' && all[i+1].kind == 'w' {
+			names = append(names, "\""+all[i].text+"\"")
+		}
+	}
+	return write(all[i+1 : to-1]), strings.Join(names, ", ")
 }
 
 // unnested returns where the argument of UNNEST ends, and its alias.
