@@ -101,7 +101,7 @@ func (p *program) judge(ctx context.Context, o compare.Options) (*compare.Report
 	defer w.Close()
 	screen := p.screen(p.Stderr)
 	live := terminal.NewLive(screen)
-	o.Stages, o.Prefix = in.config.Compare.Named(), in.config.BigQuery.Prefix
+	o.Stages = in.config.Compare.Named()
 	o.Progress = func(g compare.Progress) { live.Draw(waitingLines(g, o.Wait)) }
 	evidence, err := compare.Collect(ctx, compare.Sources{Pipeline: compare.Server{URL: in.endpoints.Admin, HTTP: operator}, Warehouse: w}, o)
 	live.Clear()

@@ -27,7 +27,6 @@ type Options struct {
 	Events    int               // event names listed singly; 0: 5,000
 	ChunkRows uint64            // rows joined in one statement; 0: 2,000,000
 	QueryWait time.Duration     // bound of one statement; 0: 5 minutes
-	Prefix    string            // before the names of BigQuery's datasets; DuckDB has none
 	Now       func() time.Time  // nil: time.Now
 }
 

@@ -56,18 +56,6 @@ func (d dialect) words(sql string) string {
 	return d.spell(sql)
 }
 
-// dialectOf returns the dialect of a warehouse by the name it has for the type of a small integer. prefix stands before
-// the names of BigQuery's datasets.
-func dialectOf(integer, prefix string) (dialect, error) {
-	switch integer {
-	case "INTEGER":
-		return duckSQL, nil
-	case "INT64":
-		return googleSQL(prefix), nil
-	}
-	return dialect{}, fmt.Errorf("it calls an integer %.40q, and is neither DuckDB nor BigQuery", integer)
-}
-
 // duckSQL is the dialect of DuckDB 1.5.
 var duckSQL = dialect{
 	table:       func(s event.Stack) string { return string(s) + ".raw" },

@@ -225,16 +225,13 @@ func (w *world) bigQuery() warehouse.Warehouse {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { server.Close() })
-	e, err := bigquery.Open(context.Background(), bigquery.Options{Project: "project", Prefix: prefix, Endpoint: server.REST(), GRPC: server.GRPC()})
+	e, err := bigquery.Open(context.Background(), bigquery.Options{Project: "project", Prefix: "shop_", Endpoint: server.REST(), GRPC: server.GRPC()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { e.Close() })
 	return e
 }
-
-// prefix stands before the names of BigQuery's datasets.
-const prefix = "shop_"
 
 // fill writes both sides.
 func (w *world) fill(e warehouse.Appender) {
@@ -377,9 +374,6 @@ func (w *world) Ledger(_ context.Context, from, to uint64) (Ledger, error) {
 // collect gathers the evidence.
 func (w *world) collect(e Warehouse, o Options) *Evidence {
 	w.t.Helper()
-	if w.google {
-		o.Prefix = prefix
-	}
 	ev, err := Collect(context.Background(), Sources{Pipeline: w, Warehouse: e}, o)
 	if err != nil {
 		w.t.Fatalf("collect: %v", err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,10 +47,9 @@ func TestExternal(t *testing.T) {
 	if project == "" {
 		t.Skip("NOTHING WAS TESTED against BigQuery: set SPARROW_BIGQUERY_PROJECT, and for a server that is not Google's SPARROW_BIGQUERY_ENDPOINT (REST) and SPARROW_BIGQUERY_GRPC (Storage API, plaintext)")
 	}
-	n := 0
+	var n atomic.Int64
 	contract.RunIn(t, contract.GoogleSQL, func(t *testing.T) warehouse.Warehouse {
-		n++
-		o := Options{Project: project, Endpoint: endpoint, GRPC: grpc, Prefix: fmt.Sprintf("sparrow_test_%d_%d_", time.Now().Unix(), n), Credentials: os.Getenv("SPARROW_BIGQUERY_CREDENTIALS_FILE"), Location: os.Getenv("SPARROW_BIGQUERY_LOCATION")}
+		o := Options{Project: project, Endpoint: endpoint, GRPC: grpc, Prefix: fmt.Sprintf("sparrow_test_%d_%d_", time.Now().Unix(), n.Add(1)), Credentials: os.Getenv("SPARROW_BIGQUERY_CREDENTIALS_FILE"), Location: os.Getenv("SPARROW_BIGQUERY_LOCATION")}
 		return inPlace{own{open(t, o)}}
 	})
 }

@@ -44,6 +44,8 @@ func (n names) fixedViews() []string {
 		return "CREATE OR REPLACE VIEW " + n.in(dataset, name) + " AS\n" + sql
 	}
 	out := []string{
+		// For whoever asks by the served API, and knows no settings.
+		view(shared, "datasets", "SELECT '"+n.prefix+"' AS prefix"),
 		view(shared, "timeline", "SELECT sequence, generation, kind, live, `from`, `at`, record\nFROM "+n.table(timelineLog)+
 			"\nWHERE TRUE\nQUALIFY ROW_NUMBER() OVER (PARTITION BY sequence ORDER BY generation) = 1"),
 		view(shared, "cursors", `SELECT stack, run, cursorStage AS stage, cursorJournal AS journal, frame, request,

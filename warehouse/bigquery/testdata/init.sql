@@ -206,6 +206,9 @@ PARTITION BY DATE(`timestamp`)
 CLUSTER BY run, frame
 OPTIONS (description = 'Written by Sparrow; do not edit. format=1');
 
+CREATE OR REPLACE VIEW `my-project`.`shop_sparrow`.`datasets` AS
+SELECT 'shop_' AS prefix;
+
 CREATE OR REPLACE VIEW `my-project`.`shop_sparrow`.`timeline` AS
 SELECT sequence, generation, kind, live, `from`, `at`, record
 FROM `my-project`.`shop_sparrow`.`timeline_log`
