@@ -146,6 +146,7 @@ func intakeOptions(c config.Config) (mirror.IntakeOptions, error) {
 		return mirror.IntakeOptions{}, err
 	}
 	return mirror.IntakeOptions{
+		Requests:       c.Clients.Requests,
 		Origins:        c.Clients.Origins,
 		TrustedProxies: proxies,
 		Headers:        c.Clients.Headers,

@@ -152,7 +152,7 @@ func (d *Deploy) Candidate(ctx context.Context, r Request) (Decision, error) {
 	case !is.Reachable:
 		refusals = append(refusals, Refusal{RefuseUnreachable, fmt.Sprintf("%s does not answer%s, so its build is not known", stack, because(is.Error)), fmt.Sprintf("start %s, or name the build", stack)})
 	case is.Build.ID == "":
-		refusals = append(refusals, Refusal{RefuseBuild, fmt.Sprintf("%s does not say which build it is", stack), "name the build"})
+		refusals = append(refusals, Refusal{RefuseBuild, fmt.Sprintf("%s does not say which build it is", stack), unnamed(is)})
 	}
 	if r.Force && r.Reason == "" {
 		refusals = append(refusals, Refusal{RefuseReason, "forcing takes a reason", "give one: it stays in the history"})
@@ -162,6 +162,14 @@ func (d *Deploy) Candidate(ctx context.Context, r Request) (Decision, error) {
 	}
 	live := s.Timeline.Live()
 	return d.append(ctx, s, r, event.Control{Kind: event.Candidate, Live: live, Candidate: bound(build), LiveBuild: bound(s.Stacks[live].Build), Forced: r.Force})
+}
+
+// unnamed is what helps when a stack does not say which build it is.
+func unnamed(is compare.StackStatus) string {
+	if is.Protocol == "http" {
+		return "have the service answer with a Sparrow-Build header, and send it a request"
+	}
+	return "name the build"
 }
 
 // Cutover makes the candidate live, on the latest verdict.

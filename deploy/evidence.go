@@ -66,6 +66,11 @@ func (d *Deploy) verify(ctx context.Context, s State, ev *compare.Evidence) erro
 			return untrue("it says that %s runs %s, which is %s", side.Stack, compare.BuildName(side.Build), compare.BuildName(is))
 		}
 	}
+	for _, side := range []compare.Side{ev.Live, ev.Candidate} {
+		if is := s.Stacks[side.Stack].Protocol; side.Protocol != is {
+			return untrue("it says that %s is fed by %q, which is %q", side.Stack, compare.Visible(side.Protocol), is)
+		}
+	}
 	if ev.Window.Empty() {
 		return nil // there is nothing to check, and it cannot pass
 	}

@@ -265,10 +265,17 @@ func (f *feed) confirm(ctx context.Context, d *delivery, a applied) {
 	if a.Cursor.Compare(d.to) > 0 {
 		f.asked = time.Time{} // somebody else delivers too: ask where it really stands
 	}
-	f.mu.Lock()
-	f.view.build = a.Build
-	f.mu.Unlock()
+	if f.stack.web == nil {
+		f.runs(a.Build)
+	}
 	signal(f.dirty)
+}
+
+// runs notes which build the stack is.
+func (f *feed) runs(b event.Build) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.view.build = b
 }
 
 // drop forgets what lies wholly below c.
@@ -358,6 +365,9 @@ func (f *feed) note(err error) {
 	}
 	f.mu.Lock()
 	now.build, now.synced = f.view.build, f.view.synced || err == nil
+	if f.stack.web != nil && !now.reachable {
+		now.build = event.Build{} // it cannot be asked: what comes back may be another
+	}
 	f.view = now
 	f.mu.Unlock()
 

@@ -9,6 +9,7 @@ import (
 // rules are what of the intake can change while it runs. A request is judged by one set of them from beginning to end.
 type rules struct {
 	options    IntakeOptions // with defaults
+	routes     *routes
 	origins    *origins
 	proxies    proxies
 	headers    []string // journaled
@@ -24,12 +25,17 @@ func newRules(o IntakeOptions, before *rules, evicted func()) (*rules, error) {
 	if err != nil {
 		return nil, err
 	}
+	taken, err := newRoutes(o.Requests)
+	if err != nil {
+		return nil, err
+	}
 	headers, err := headerList(o.Headers)
 	if err != nil {
 		return nil, err
 	}
 	r := &rules{
 		options:    o,
+		routes:     taken,
 		origins:    allowed,
 		proxies:    o.TrustedProxies,
 		headers:    headers,

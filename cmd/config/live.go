@@ -9,7 +9,7 @@ import (
 
 // live are the settings that a running mirror can change. All others take a restart of what they concern.
 var live = []string{
-	"clients.origins", "clients.trusted_proxies", "clients.headers", "clients.max_body", "clients.max_headers", "clients.max_connections",
+	"clients.requests", "clients.origins", "clients.trusted_proxies", "clients.headers", "clients.max_body", "clients.max_headers", "clients.max_connections",
 	"clients.max_reading", "clients.max_queue", "clients.min_rate", "clients.preflight", "clients.rate.per_second", "clients.rate.burst",
 	"clients.tls.cert", "clients.tls.key", "clients.tls.min_version",
 }
