@@ -26,7 +26,7 @@ func (d *Deploy) SubmitEvidence(ctx context.Context, ev *compare.Evidence, actor
 	if err := d.verify(ctx, s, ev); err != nil {
 		return compare.Report{}, err
 	}
-	r := compare.NewReport(ev, d.o.Policy.Compare)
+	r := compare.NewReport(ev, d.policy.Load().Compare)
 	r, err = d.verdicts.put(ctx, r, d.o.Now().UnixMicro(), bounded(actor))
 	if err != nil {
 		return compare.Report{}, err

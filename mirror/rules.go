@@ -87,6 +87,25 @@ func CheckIntake(o IntakeOptions) error {
 	return err
 }
 
+// ReloadFeeds changes what stacks get at a time and how failures are met: each feed follows once the call that it is in has
+// ended. Gather, ProbeEvery and SaveEvery stay as they are. With an error nothing has changed.
+func (m *Mirror) ReloadFeeds(o FeedOptions) error {
+	o.Gather, o.ProbeEvery, o.SaveEvery = m.o.Feed.Gather, m.o.Feed.ProbeEvery, m.o.Feed.SaveEvery
+	o, err := o.withDefaults()
+	if err != nil {
+		return err
+	}
+	m.reloading.Lock()
+	defer m.reloading.Unlock()
+	m.feeding.Store(&o)
+	if s := m.state.Load(); s != nil {
+		for _, f := range s.feeds {
+			f.next.Store(&o)
+		}
+	}
+	return nil
+}
+
 // Reload changes what clients may do from the next request on; requests under way, and connections, are not disturbed. It
 // changes all of it or, with an error, nothing: *RestartError if a bound of the server itself is another (MaxHeader,
 // MaxFrame, MaxRequests, ReadTimeout, IdleTimeout, and whether there is TLS at all).
