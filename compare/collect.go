@@ -219,7 +219,7 @@ func (c *collector) look(ctx context.Context, before state, p *Progress) (state,
 		return st, err
 	}
 	p.Live, p.Candidate = c.ev.Live.Stored[warehouse.Raw], c.ev.Candidate.Stored[warehouse.Raw]
-	if c.ev.Window.Empty() || st.Generation != before.Generation {
+	if c.ev.Window.Empty() || st.Generation != before.Generation || c.ev.Live.rowless() || c.ev.Candidate.rowless() {
 		return st, nil // waiting longer brings nothing: the verdict will say why
 	}
 	if st.Journal.LastFrame < c.ev.Window.Last {
@@ -233,7 +233,7 @@ func (c *collector) look(ctx context.Context, before state, p *Progress) (state,
 
 func side(st state, s event.Stack) Side {
 	is := st.Stacks[s]
-	out := Side{Stack: s, Build: is.Build, Reachable: is.Reachable, Error: is.Error, Feed: is.Cursor,
+	out := Side{Stack: s, Build: is.Build, Reachable: is.Reachable, Error: is.Error, Protocol: is.Protocol, Feed: is.Cursor,
 		Stored: map[warehouse.Stage]event.Cursor{}, Builds: []BuildSeen{}}
 	if is.Blocked && out.Error == "" {
 		out.Error = "its feed waits for a person: see sparrow deploy status"

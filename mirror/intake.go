@@ -71,7 +71,6 @@ func (in *intake) close(why string) {
 
 // Header values shared by all answers: net/http does not change them.
 var (
-	eventMethods    = []string{"POST, OPTIONS"}
 	closeConnection = []string{"close"}
 	plainText       = []string{"text/plain"}
 	lengthOfOK      = []string{"2"}
@@ -96,33 +95,33 @@ func (in *intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		in.refuse(w, refuseHeaders)
 		return
 	}
-	switch r.URL.Path {
-	case "/v1/events":
-		switch r.Method {
-		case http.MethodPost:
-			rules.origins.answer(w.Header(), r)
-			in.accept(w, r, rules)
-		case http.MethodOptions:
-			rules.origins.preflight(w, r)
-			in.metrics.preflights.Inc()
-		default:
-			rules.origins.answer(w.Header(), r)
-			w.Header()["Allow"] = eventMethods
-			in.refuse(w, &refusal{http.StatusMethodNotAllowed, "method", "events are sent with POST", false})
-		}
-	case "/sparrow.js":
+	if r.URL.Path == "/sparrow.js" {
 		if in.sdk == nil {
 			in.refuse(w, &refusal{http.StatusNotFound, "path", "no script is served here", false})
 			return
 		}
 		in.sdk.ServeHTTP(w, r)
+		return
+	}
+	route := rules.routes.find(r.URL.Path)
+	switch {
+	case route == nil:
+		in.refuse(w, rules.routes.nowhere)
+	case r.Method == http.MethodOptions:
+		rules.origins.preflight(w, r, route)
+		in.metrics.preflights.Inc()
+	case route.takes(r.Method):
+		rules.origins.answer(w.Header(), r)
+		in.accept(w, r, rules, route)
 	default:
-		in.refuse(w, &refusal{http.StatusNotFound, "path", "nothing is here: events are sent to POST /v1/events", false})
+		rules.origins.answer(w.Header(), r)
+		w.Header()["Allow"] = route.allow
+		in.refuse(w, route.wrong)
 	}
 }
 
 // accept makes one request durable and answers it.
-func (in *intake) accept(w http.ResponseWriter, r *http.Request, rules *rules) {
+func (in *intake) accept(w http.ResponseWriter, r *http.Request, rules *rules, route *route) {
 	if len(r.TransferEncoding) > 0 {
 		// Whatever a proxy in front believes about this body's length, nothing after it is read as a request.
 		w.Header()["Connection"] = closeConnection
@@ -142,7 +141,7 @@ func (in *intake) accept(w http.ResponseWriter, r *http.Request, rules *rules) {
 		in.refuse(w, refuseBefore(err))
 		return
 	}
-	b, id, refused := in.enqueue(door.committer, w, r, rules, client)
+	b, id, refused := in.enqueue(door.committer, w, r, rules, route, client)
 	if refused != nil {
 		in.refuse(w, refused)
 		return
@@ -153,22 +152,19 @@ func (in *intake) accept(w http.ResponseWriter, r *http.Request, rules *rules) {
 		in.refuse(w, refuseAfter(b.err))
 		return
 	}
-	h := w.Header()
-	h["Sparrow-Request-Id"] = []string{id.String()}
-	h["Content-Type"] = plainText
-	h["Content-Length"] = lengthOfOK
+	w.Header()["Sparrow-Request-Id"] = []string{id.String()}
 	in.farewell(w) // once more: the stop may have begun while the request was on its way
-	w.Write(ok)
+	thank(w, r.Method)
 	in.metrics.accepted.Inc()
 }
 
 // enqueue reads the request and hands it to the committer.
-func (in *intake) enqueue(c *committer, w http.ResponseWriter, r *http.Request, rules *rules, client netip.Addr) (*batch, uuid.UUID, *refusal) {
+func (in *intake) enqueue(c *committer, w http.ResponseWriter, r *http.Request, rules *rules, route *route, client netip.Addr) (*batch, uuid.UUID, *refusal) {
 	s := in.scratches.Get().(*scratch)
 	defer in.scratches.Put(s)
 	got, refused := in.bodies.read(w, r, &rules.bodies, s.body[:])
 	defer in.bodies.release(&got)
-	if refused != nil {
+	if refused != nil && (refused != refuseEmpty || route.events) {
 		return nil, uuid.Nil, refused
 	}
 	id, err := uuid.NewV7()
@@ -178,7 +174,9 @@ func (in *intake) enqueue(c *committer, w http.ResponseWriter, r *http.Request, 
 	s.text = s.text[:0]
 	s.id = id
 	s.request.ReceivedAt = time.Now().UnixMicro()
-	s.request.Method = post
+	if s.request.Method = post; r.Method != http.MethodPost {
+		s.request.Method = s.copied(r.Method)
+	}
 	s.request.Path = s.copied(r.URL.EscapedPath())
 	s.request.Query = s.copied(r.URL.RawQuery)
 	s.takeHeaders(rules.headers, r.Header)

@@ -197,6 +197,7 @@ func (b *bench) took(s *shop, ids map[uuid.UUID]bool, again bool, missing ...uui
 func TestHTTPStackGetsWhatClientsSent(t *testing.T) {
 	b, s := withShop(t, func(o *Options) {
 		o.Intake.Headers = []string{"Content-Type", "Content-Encoding", "User-Agent", "X-Kept"}
+		o.Intake.Requests = []string{"POST /v1/events", "GET /collect", "HEAD /collect", "POST /g/*", "PUT /g/items"}
 	})
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
@@ -211,13 +212,19 @@ func TestHTTPStackGetsWhatClientsSent(t *testing.T) {
 		header      http.Header
 		body        []byte
 		chunked     bool
+		request     string // empty: POST /v1/events
 	}{
-		{"json", "k=dev&x=%20y", http.Header{"Content-Type": {"application/json"}}, []byte(`{"event":"a"}`), false},
-		{"gzip", "k=dev", http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"gzip"}}, zipped.Bytes(), false},
-		{"form", "", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, []byte(url.Values{"data": {`{"event":"f"}`}}.Encode()), false},
-		{"beacon", "k=1", http.Header{"Content-Type": {"text/plain;charset=UTF-8"}}, []byte("{\"event\":\"ü\"}\r\n\r\n"), false},
-		{"chunked", "", http.Header{"Content-Type": {"application/octet-stream"}}, binary, true},
-		{"no type, foreign headers", "", http.Header{"Cookie": {"a=b"}, "Authorization": {"Bearer x"}, "Sparrow-Role": {"live"}, "X-Kept": {"1", "2"}, "X-Lost": {"3"}, "User-Agent": {""}}, []byte("x"), false},
+		{"json", "k=dev&x=%20y", http.Header{"Content-Type": {"application/json"}}, []byte(`{"event":"a"}`), false, ""},
+		{"gzip", "k=dev", http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"gzip"}}, zipped.Bytes(), false, ""},
+		{"form", "", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, []byte(url.Values{"data": {`{"event":"f"}`}}.Encode()), false, ""},
+		{"beacon", "k=1", http.Header{"Content-Type": {"text/plain;charset=UTF-8"}}, []byte("{\"event\":\"ü\"}\r\n\r\n"), false, ""},
+		{"chunked", "", http.Header{"Content-Type": {"application/octet-stream"}}, binary, true, ""},
+		{"no type, foreign headers", "", http.Header{"Cookie": {"a=b"}, "Authorization": {"Bearer x"}, "Sparrow-Role": {"live"}, "X-Kept": {"1", "2"}, "X-Lost": {"3"}, "User-Agent": {""}}, []byte("x"), false, ""},
+		{"pixel", "en=view&dl=%2F&k=dev", http.Header{}, nil, false, "GET /collect"},
+		{"pixel without a query", "", http.Header{}, nil, false, "HEAD /collect"},
+		{"everything in the query", "v=2&en=view", http.Header{"Content-Type": {"text/plain"}}, nil, false, "POST /g/collect/%7Ba%7D"},
+		{"empty and chunked", "", http.Header{}, nil, true, "POST /g/collect"},
+		{"another method", "", http.Header{}, []byte("x"), false, "PUT /g/items"},
 	}
 	ids := map[uuid.UUID]int{}
 	for i, row := range rows {
@@ -225,7 +232,8 @@ func TestHTTPStackGetsWhatClientsSent(t *testing.T) {
 		if row.chunked {
 			body = io.MultiReader(body) // a reader of which net/http cannot tell the length
 		}
-		r, err := http.NewRequest(http.MethodPost, b.clients+"/v1/events?"+row.query, body)
+		method, path, _ := strings.Cut(or(row.request, "POST /v1/events"), " ")
+		r, err := http.NewRequest(method, b.clients+path+"?"+row.query, body)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -251,12 +259,12 @@ func TestHTTPStackGetsWhatClientsSent(t *testing.T) {
 	}
 	for _, v := range visits {
 		row, a := rows[ids[v.id()]], want[v.id()]
-		target := "/v1/events"
+		method, target, _ := strings.Cut(or(row.request, "POST /v1/events"), " ")
 		if row.query != "" {
 			target += "?" + row.query
 		}
-		if v.method != "POST" || v.target != target || !bytes.Equal(v.body, row.body) {
-			t.Errorf("%s: %s %s with %d bytes, want POST %s with %d", row.name, v.method, v.target, len(v.body), target, len(row.body))
+		if v.method != method || v.target != target || !bytes.Equal(v.body, row.body) {
+			t.Errorf("%s: %s %s with %d bytes, want %s %s with %d", row.name, v.method, v.target, len(v.body), method, target, len(row.body))
 		}
 		header := http.Header{
 			"Host": {s.addr}, "Content-Length": {fmt.Sprint(len(row.body))}, "X-Forwarded-For": {"127.0.0.1"},
@@ -778,7 +786,11 @@ func TestHTTPCandidateExpires(t *testing.T) {
 					return
 				}
 				resp.Body.Close()
-				if resp.StatusCode != 200 {
+				switch resp.StatusCode {
+				case 200:
+				case 503: // full: on a busy machine four clients are faster than the call that holds up the expiry is cut
+					return
+				default:
 					t.Errorf("answered %d", resp.StatusCode)
 					return
 				}

@@ -38,6 +38,7 @@ type Config struct {
 // Clients is the side that browsers see.
 type Clients struct {
 	Listen         string   `yaml:"listen"`
+	Requests       []string `yaml:"requests"`
 	Origins        []string `yaml:"origins"`
 	TrustedProxies []string `yaml:"trusted_proxies"`
 	Headers        []string `yaml:"headers"`
@@ -125,6 +126,12 @@ type Stack struct {
 	Dispatcher  Dispatcher `yaml:"dispatcher"`
 	Trace       Trace      `yaml:"trace"`
 }
+
+// ProtocolHTTP is Protocol of a stack that is no dispatcher of ours: a service that runs by itself, and has no trace.
+const ProtocolHTTP = "http"
+
+// Service reports whether the stack is such a service.
+func (s *Stack) Service() bool { return s.Protocol == ProtocolHTTP }
 
 // Sample is what the stack gets of the requests while it is the candidate.
 type Sample struct {
@@ -240,6 +247,7 @@ func Default() Config {
 		Data: ".sparrow",
 		Clients: Clients{
 			Listen:         "127.0.0.1:8080",
+			Requests:       []string{"POST /v1/events"},
 			Origins:        []string{"http://localhost:*", "http://127.0.0.1:*"},
 			Headers:        []string{"User-Agent", "Accept-Language", "Referer", "Origin", "Content-Type", "Content-Encoding", "Sec-GPC", "DNT"},
 			MaxBody:        1 << 20,

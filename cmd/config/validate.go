@@ -63,6 +63,9 @@ func (c *Config) Validate() error {
 		if s.Protocol != "http" && len(s.Methods)+len(s.Paths) > 0 {
 			bad(key+"paths", "methods and paths are for protocol http: a dispatcher gets every request")
 		}
+		if s.Service() && s.Build != "" {
+			bad(key+"build", "is for protocol frames: a service runs by itself, and says which build it is in its answers' Sparrow-Build header")
+		}
 		if _, err := event.ParseSample(s.Sample.Percent, s.Sample.By); err != nil {
 			bad(key+"sample", "%v", err)
 		}
