@@ -52,12 +52,12 @@ events:
     properties: {pathname: string, title: string, url: url, referrer: url, note: string, list: strings, deep: object}
     trackers: {ga4: {omit: [list, deep]}, heap: {omit: [list, deep]}}
 trackers:
-  ga4: {}
-  heap: {}
-  amplitude: {ids: plain}
+  ga4: {context: [page, referrer, browser, os, device, language, country, ip]}
+  heap: {context: [page, referrer, browser, os, device, language, country, ip]}
+  amplitude: {ids: plain, context: [page, referrer, browser, os, device, language, country, ip]}
 `)
 	reports, dsn := sentry(t)
-	s := up(t, "--config", settings(t, allowlist, allowlist, fmt.Sprintf("%stelemetry: {sentry_dsn: %q}\n", wholeSpeed, dsn)))
+	s := up(t, "--config", settings(t, allowlist, allowlist, fmt.Sprintf("%stelemetry: {sentry_dsn: %q, sentry_headers: [Content-Type, Echoed]}\n", wholeSpeed, dsn)))
 	s.must("deploy", "candidate")
 	// What amplitude gets is refused with an answer that repeats the request whole, credential and all.
 	// So does an outage of ga4, which lasts until it is reported.
@@ -78,9 +78,20 @@ trackers:
 		return err
 	})
 	s.scenario(refusals)
+	const allowed = "an allowlisted title"
+	if _, code := s.post([]byte(`{"event":"pageview","deviceId":"a-device-of-somebody","properties":{"pathname":"/a","title":"` + allowed + `","unlisted":"an unlisted value"}}`)); code != 200 {
+		t.Errorf("answered %d", code)
+	}
+	s.await("what the allowlist holds is in a report", time.Minute, func() error {
+		found, err := reports.Search(context.Background(), allowed)
+		if err == nil && found.Counts[allowed] == 0 {
+			err = fmt.Errorf("not in %d reports", found.Requests)
+		}
+		return err
+	})
 	s.final(2*time.Minute, "raw", "trace", "ga4", "heap", "amplitude")
-	if n := s.number(`SELECT count(*) FROM live.outcomes WHERE stage = 'heap' AND outcome = 'delivered'`); n != 2*len(planted) {
-		t.Errorf("heap got %d events, want %d: nothing was proven", n, 2*len(planted))
+	if n := s.number(`SELECT count(*) FROM live.outcomes WHERE stage = 'heap' AND outcome = 'delivered'`); n != 2*len(planted)+1 {
+		t.Errorf("heap got %d events, want %d: nothing was proven", n, 2*len(planted)+1)
 	}
 	if n := s.number(`SELECT count(*) FROM live.outcomes WHERE stage = 'amplitude' AND outcome = 'dead'`); n == 0 {
 		t.Error("amplitude refused nothing, so no answer repeated anything")
@@ -151,10 +162,13 @@ trackers:
 	files := 0
 	s.stop()
 
-	// In the reports. They are out when a process has stopped. Each failure is there, with payload and answer.
+	// In the reports. They are out when a process has stopped. Each failure is there, with what is listed of payload and
+	// answer, the way of the event, and where in the code it was.
 	ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	must := []string{"tracker amplitude: status 400", "tracker ga4: status 500", "status_code"}
+	must := []string{"tracker amplitude: status 400", "tracker ga4: status 500", "status_code", allowed, `"breadcrumbs":[{"category":"journal","message":"received"`, "given to the tracker", `"attempt":1`,
+		`"headers":{"Content-Type":"application/json"}`, `"stacktrace":{"frames":`, "(*call).report"}
+	secrets = append(secrets, "a-device-of-somebody", "an unlisted value")
 	found, err = reports.Search(ctx, append(must, secrets...)...)
 	if err != nil || !found.Complete || found.Requests == 0 {
 		t.Fatalf("reports: %+v, %v", found, err)

@@ -217,6 +217,19 @@ func (l *linter) property(event, tracker, path, sent string, rule PropertyRule, 
 	}
 }
 
+// SentAs returns the names that a tracker may give the property at path, and its vendor's code after it; none if it does
+// not get it.
+func (m Mapping) SentAs(path string, limits VendorLimits) []string {
+	if m.Skip || !m.sends(path) {
+		return nil
+	}
+	names := []string{m.propertyName(path)}
+	if to, ok := limits.Renamed[names[0]]; ok {
+		names = append(names, to)
+	}
+	return names
+}
+
 func (l *linter) seen(place, tracker string) bool {
 	return slices.ContainsFunc(l.findings, func(f Finding) bool { return f.Place == place && f.Tracker == tracker })
 }
