@@ -34,10 +34,16 @@ type example struct {
 	position event.Position
 	body     []byte
 	way      []telemetry.Step
+	ids      []string // of all events of the request
 }
 
-func (c *call) example(t *task) example {
-	return example{t.Position, bytes.Clone(t.form.Body), t.way(c.o.Name)}
+func (c *call) example(part []*task) example {
+	t := part[0]
+	x := example{t.Position, bytes.Clone(t.form.Body), t.way(c.o.Name), nil}
+	for _, t := range part {
+		x.ids = append(x.ids, t.ids[:]...)
+	}
+	return x
 }
 
 // run makes the calls that a batch needs, until each of its tasks is finished or has to wait.
@@ -50,7 +56,7 @@ func (s *Sender) run(l *lane, b *batch) {
 	}
 	var x example
 	if wait != nil {
-		x = c.example(b.tasks[0]) // once given back, tasks are others'
+		x = c.example(b.tasks) // once given back, tasks are others'
 	}
 	s.mu.Lock()
 	now := s.o.Clock()
@@ -125,13 +131,13 @@ func (c *call) deliver() *waiting {
 			}
 		case Partial:
 			c.succeeded() // it looked at events: nothing is wrong with the rest
-			c.report(j.Reason, a, nil, len(part), c.example(part[0]), false)
+			c.report(j.Reason, a, nil, len(part), c.example(part), false)
 			if rest := c.divide(part, j, a); len(rest) > 0 {
 				parts = append(parts, rest)
 			}
 		case Refused, TooLarge:
 			if len(part) == 1 {
-				c.report(j.Reason, a, nil, len(part), c.example(part[0]), false)
+				c.report(j.Reason, a, nil, len(part), c.example(part), false)
 				c.finish(part[0], Dead, j.Reason, a)
 			} else {
 				halve()
@@ -459,7 +465,7 @@ func (c *call) report(why string, a *Answer, err error, events int, shown exampl
 		c.o.Telemetry.FailureOf(what, err, x, tags...)
 		return
 	}
-	x.Status, x.ResponseHeader, x.ResponseBody = a.Status, a.Header, []byte(c.hide.answer(a, maxEvidence))
+	x.Status, x.ResponseHeader, x.ResponseBody = a.Status, a.Header, []byte(c.hide.answer(without(shown.ids, a), maxEvidence))
 	c.o.Telemetry.FailureOf(what, fmt.Errorf("%s: answered %d", why, a.Status), x, append(tags, slog.Int("status", a.Status))...)
 }
 

@@ -148,6 +148,7 @@ func recycle(t *task) {
 func (s *Sender) prepare(l *lane, it *Item) (t *task, r *Result) {
 	t = tasks.Get().(*task)
 	t.Position, t.sink, t.again, t.hash, t.received = it.Event.Position, it.Sink, it.Again, hash(it.Event.Key), it.Event.ReceivedAt
+	t.ids = [2]string{it.Event.DeviceID, it.Event.UserID}
 	breach := s.form(it, t)
 	t.size = overhead + len(t.form.Head) + len(t.form.Body)
 	if breach == nil && overhead+len(t.form.Head)+len(t.form.Body) > s.traits.Bytes {
