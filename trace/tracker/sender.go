@@ -165,7 +165,7 @@ func (s *Sender) prepare(l *lane, it *Item) (t *task, r *Result) {
 		r = s.rehearse(l, t, "not sampled")
 	default:
 		if s.checks != nil && t.hash%uint64(s.o.CheckSample) == 0 {
-			s.checks.offer(l, t)
+			t.checking = s.checks.offer(l, t)
 		}
 	}
 	return t, r

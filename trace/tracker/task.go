@@ -21,6 +21,7 @@ type task struct {
 	since time.Time // given to Send
 	group *group
 
+	checking bool      // the validation endpoint is asked about it
 	ids      [2]string // of device and user, as the vendor gets them
 	received int64     // when the client's request was, microseconds since the epoch
 	failures []failure // what its last attempts came to, as far as they failed
