@@ -96,7 +96,7 @@ func (p *program) serve(name string, stack event.Stack, bound time.Duration, run
 		t, err := telemetry.New(telemetry.Options{
 			Process: name, Stack: string(stack), Version: readBuildInfo().Version,
 			Format: cfg.Telemetry.Format, Level: level, Output: p.Stderr,
-			SentryDSN: cfg.Telemetry.SentryDSN, Environment: cfg.Telemetry.Environment, Secrets: secrets,
+			SentryDSN: cfg.Telemetry.SentryDSN, Environment: cfg.Telemetry.Environment, Allow: listed(cfg.Telemetry), Secrets: secrets,
 		})
 		if err != nil {
 			return err

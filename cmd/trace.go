@@ -60,6 +60,11 @@ func (p *program) runTrace(ctx context.Context, pr *process, stack event.Stack) 
 	if o.Build, err = p.stackBuild(pr.config, p.extendedDispatcher(pr, stack), o); err != nil {
 		return err
 	}
+	allow, err := reported(pr.config, o.Pipeline, o.Key)
+	if err != nil {
+		return err
+	}
+	pr.telemetry.Allow(allow)
 	l, err := pr.in.Listen(traceName(stack), address)
 	if err != nil {
 		return err
@@ -95,10 +100,15 @@ func (p *program) runTrace(ctx context.Context, pr *process, stack event.Stack) 
 		if err != nil {
 			return event.Build{}, err
 		}
+		allow, err := reported(fresh.config, o.Pipeline, o.Key)
+		if err != nil {
+			return event.Build{}, err
+		}
 		if err := t.Reload(o.Pipeline, build); err != nil {
 			return event.Build{}, err
 		}
 		current.Store(&o.Pipeline)
+		pr.telemetry.Allow(allow)
 		return build, nil
 	})
 	return service.Serve(ctx, pr.telemetry, l, h, 5*time.Second)

@@ -194,6 +194,9 @@ func (l *lane) redoneLocked(one *resending, r *tracker.Result) {
 	}
 	l.t.metrics.result(l.name, o, r)
 	l.correctLocked(one, r.Detail, r.At)
+	if r.Checking {
+		l.validatingLocked(o)
+	}
 }
 
 // correctLocked makes of a letter's new outcome a correction, and ends the letter unless the event is dead again. The

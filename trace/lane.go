@@ -58,6 +58,8 @@ type lane struct {
 	settleErr error                         // guarded by mu: likewise the last change
 	bug       error                         // guarded by mu: what keeps the lane from reading
 	lost      *lostRange                    // guarded by mu
+
+	validations validations // guarded by mu
 }
 
 // lostRange is outcomes that the warehouse had once and has no more, and which nobody can tell again.

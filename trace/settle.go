@@ -43,6 +43,9 @@ func (l *lane) done(results []tracker.Result) {
 			l.pending.Again++
 			l.listAgainLocked(r.Position)
 		}
+		if r.Checking {
+			l.validatingLocked(&row.Outcome)
+		}
 		if r.Outcome == tracker.Dead {
 			l.pending.Letters = append(l.pending.Letters, backlog.Letter{Event: *row.event, Outcome: row.Outcome, Detail: r.Detail, At: r.At})
 		}

@@ -36,7 +36,9 @@ func (l *lane) ship() {
 		}
 		if err == nil {
 			ask = false
-			if more, err = l.shipSome(ctx); err == nil && !more {
+			more, err = l.shipSome(ctx)
+			l.validated()
+			if err == nil && !more {
 				err = l.shipLate(ctx)
 			}
 		}

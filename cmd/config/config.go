@@ -228,6 +228,13 @@ type Telemetry struct {
 	Level       string `yaml:"level"`
 	SentryDSN   string `yaml:"sentry_dsn"`
 	Environment string `yaml:"environment"`
+
+	// What of an exchange with a vendor is shown there. Nothing else is.
+	SentryPayload      bool     `yaml:"sentry_payload"`       // properties on the pipeline's allowlist, scrubbed
+	SentryHeaders      []string `yaml:"sentry_headers"`       // names
+	SentryQuery        []string `yaml:"sentry_query"`         // parameters
+	SentryResponse     []string `yaml:"sentry_response"`      // fields of an answer in JSON, a.b or a.*
+	SentryResponseText bool     `yaml:"sentry_response_text"` // the beginning of an answer that is none, redacted
 }
 
 // Default returns the settings of a program that was told nothing. sparrow.example.yaml shows the same values.
@@ -307,7 +314,13 @@ func Default() Config {
 			MaxLag:  Duration(30 * time.Second),
 			Skip:    1024,
 		},
-		Telemetry: Telemetry{Format: "text", Level: "info", Environment: "production"},
+		Telemetry: Telemetry{
+			Format: "text", Level: "info", Environment: "production",
+			SentryPayload: true, SentryHeaders: []string{"Content-Type", "Content-Encoding", "Retry-After"}, SentryQuery: []string{},
+			SentryResponse: []string{"code", "error", "message", "missing_field", "events_with_invalid_fields.*", "events_with_missing_fields.*",
+				"events_with_invalid_id_lengths.*", "silenced_events", "throttled_events", "eps_threshold"},
+			SentryResponseText: true,
+		},
 	}
 }
 

@@ -139,6 +139,16 @@ func (c *Config) Validate() error {
 	if _, err := c.Telemetry.SlogLevel(); err != nil {
 		bad("telemetry.level", "%v", err)
 	}
+	for _, name := range c.Telemetry.SentryHeaders {
+		if slices.ContainsFunc([]string{"Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie"}, func(secret string) bool { return strings.EqualFold(name, secret) }) {
+			bad("telemetry.sentry_headers", "%s holds secrets: it is never reported", name)
+		}
+	}
+	for _, name := range c.Telemetry.SentryQuery {
+		if strings.EqualFold(name, "api_secret") {
+			bad("telemetry.sentry_query", "%s is a secret: it is never reported", name)
+		}
+	}
 	for _, s := range Settings(c) {
 		if strings.HasPrefix(s.Key, "sandbox.limits.") {
 			continue // 0: as documented, -1: none

@@ -27,8 +27,9 @@ type Options struct {
 	// return. If it fails the call waits. nil: nothing is noted.
 	Before func(ctx context.Context, positions []event.Position) error
 
-	// Checked gets what the vendor's validation endpoint said of an event of the sample, in its own time: at any time
-	// after the call, mostly after the event's Result. Called from one goroutine. nil: metrics and reports only.
+	// Checked gets what the vendor's validation endpoint said of an event of the sample, in its own time: once for each
+	// Result with Checking, mostly after it, unless the Sender is closed before. Called from one goroutine; must be quick.
+	// nil: metrics and reports only.
 	Checked func(c Checked)
 
 	Items  int           // in flight: given to Send and not yet in a Result; 20,000
@@ -72,7 +73,7 @@ type Mode struct {
 type Checked struct {
 	event.Position
 	Sink     Sink
-	Warnings []Warning
+	Warnings []Warning // nil: it finds nothing wrong, or gave no answer
 }
 
 func (o Options) withDefaults() (Options, error) {

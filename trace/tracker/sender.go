@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
 	"sync"
 	"time"
+
+	"github.com/sparrowhq/sparrow/telemetry"
 )
 
 // ErrClosed says that the Sender was closed.
@@ -143,7 +147,8 @@ func recycle(t *task) {
 // prepare puts an item into the vendor's form. A Result means that it does not go out.
 func (s *Sender) prepare(l *lane, it *Item) (t *task, r *Result) {
 	t = tasks.Get().(*task)
-	t.Position, t.sink, t.again, t.hash = it.Event.Position, it.Sink, it.Again, hash(it.Event.Key)
+	t.Position, t.sink, t.again, t.hash, t.received = it.Event.Position, it.Sink, it.Again, hash(it.Event.Key), it.Event.ReceivedAt
+	t.ids = [2]string{it.Event.DeviceID, it.Event.UserID}
 	breach := s.form(it, t)
 	t.size = overhead + len(t.form.Head) + len(t.form.Body)
 	if breach == nil && overhead+len(t.form.Head)+len(t.form.Body) > s.traits.Bytes {
@@ -160,7 +165,7 @@ func (s *Sender) prepare(l *lane, it *Item) (t *task, r *Result) {
 		r = s.rehearse(l, t, "not sampled")
 	default:
 		if s.checks != nil && t.hash%uint64(s.o.CheckSample) == 0 {
-			s.checks.offer(l, t)
+			t.checking = s.checks.offer(l, t)
 		}
 	}
 	return t, r
@@ -170,7 +175,7 @@ func (s *Sender) prepare(l *lane, it *Item) (t *task, r *Result) {
 func (s *Sender) form(it *Item, t *task) (breach *Breach) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.o.Telemetry.Panic(p, s.tags(t.sink)...)
+			s.o.Telemetry.PanicOf(p, telemetry.Exchange{Method: http.MethodPost, Way: t.way(s.o.Name)}, append(s.tags(t.sink), slog.String("position", t.Position.String()))...)
 			breach = &Breach{Reason: reasonBug}
 		}
 	}()
