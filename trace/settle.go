@@ -53,7 +53,7 @@ func (l *lane) done(results []tracker.Result) {
 		}
 		row.known, row.event = true, nil
 		l.pending.Results = append(l.pending.Results, row.Outcome)
-		l.pending.Through = max(l.pending.Through, row.work.number)
+		l.pending.Through = max(l.pending.Through, row.part.work.number)
 		l.t.metrics.result(l.name, &row.Outcome, r)
 	}
 }
@@ -103,7 +103,7 @@ func (l *lane) settle() {
 				signal(l.ripe)
 			}
 			if len(change.Freed)+len(change.Results) > 0 {
-				signal(l.room)
+				l.roomLocked()
 			}
 		}
 		before := l.settleErr
@@ -171,12 +171,20 @@ func (l *lane) putBackLocked(c backlog.Change) {
 	now.Corrections = append(c.Corrections, now.Corrections...)
 }
 
+// roomLocked wakes the heads: there may be room to read on.
+func (l *lane) roomLocked() {
+	for _, h := range l.heads {
+		signal(h.room)
+	}
+}
+
 // settledLocked notes that results are durable.
 func (l *lane) settledLocked(results []warehouse.Outcome) {
 	for i := range results {
 		r := l.rows[results[i].Position]
 		delete(l.rows, results[i].Position)
-		if r.work.open--; r.work.open == 0 {
+		r.part.head.flying--
+		if r.part.open--; r.part.open == 0 && r.part.work.final() {
 			signal(l.ripe)
 		}
 	}

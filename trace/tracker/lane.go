@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// lane is what goes to one sink: queues, circuit breaker and rates of its own. All of it is guarded by the Sender's
+// lane is what goes to one sink: window, queues, circuit breaker and rates of its own. All of it is guarded by the Sender's
 // mutex, but for what never changes.
 type lane struct {
 	sink       Sink
@@ -19,6 +19,10 @@ type lane struct {
 	alone      bool
 	bytes      int // of a request
 
+	window       int               // items given to Send and not yet in a Result
+	windowBytes  int               // of their forms
+	space        chan struct{}     // cap 1: the window has more room; the sink's Send alone receives
+	early        []Result          // of items that do not go out
 	groups       map[string]*group // with a task, or busy
 	ready        line              // groups that may go, in the order in which they came to
 	held         holds             // groups that have to wait
@@ -38,7 +42,7 @@ type lane struct {
 func newLane(sink Sink, o *Options, t Traits, m *metrics) *lane {
 	l := &lane{
 		sink: sink, credential: o.Credentials[sink], mode: o.Modes[sink], o: o, alone: t.Alone, bytes: t.Bytes,
-		groups: map[string]*group{}, flying: map[*batch]bool{}, breaker: breaker{trips: o.Trips},
+		space: make(chan struct{}, 1), groups: map[string]*group{}, flying: map[*batch]bool{}, breaker: breaker{trips: o.Trips},
 	}
 	for _, r := range o.Rates {
 		if r.ByID {

@@ -31,7 +31,7 @@ type Options struct {
 	// after the call, mostly after the event's Result. Called from one goroutine. nil: metrics and reports only.
 	Checked func(c Checked)
 
-	Items  int           // in flight: given to Send and not yet in a Result; 20,000
+	Items  int           // in flight at each sink: given to Send and not yet in a Result; 20,000
 	Bytes  int           // of their vendor forms; 32 MiB
 	Calls  int           // at the same time for each sink; as the vendor's Traits say
 	Events int           // in a request; as Traits say, and never more
