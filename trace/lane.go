@@ -40,6 +40,7 @@ type lane struct {
 	reader    sync.WaitGroup
 	settlers  sync.WaitGroup
 	closeOnce sync.Once
+	packed    int           // outcomes in the last batch; the shipping goroutine's
 	asked     chan struct{} // closed when the warehouse has said where the lane's stages stand
 
 	known, ripe chan struct{} // cap 1: to settle; to ship

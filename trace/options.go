@@ -51,7 +51,7 @@ type Options struct {
 	MaxAhead     int // final outcomes of one sink that wait behind an event of the other, beyond which it stops; about 40 bytes each; 0: 250,000
 	MaxDead      int // dead letters of one sink of a tracker, beyond which it stops; 0: 10,000
 
-	ShipEvery     time.Duration // how often a lane's outcomes go to the warehouse, unless there are many; 0: 250 ms
+	ShipEvery     time.Duration // how often at most a lane's outcomes go to the warehouse, and four times that while there are many; 0: 250 ms
 	AppendTimeout time.Duration // for one append; 0: 1 min
 	AskFirst      time.Duration // for how long a lane waits at its start for the warehouse to say what it has of it; 0: 3 s
 	Grace         time.Duration // for calls in flight when the process stops; 0: 5 s

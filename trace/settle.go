@@ -138,7 +138,7 @@ func (l *lane) settle() {
 // gather lets results come together for a moment, since a transaction costs the same for one as for many. Calls that wait
 // for their intents are not held up.
 func (l *lane) gather() {
-	const moment = 10 * time.Millisecond
+	const moment = 25 * time.Millisecond
 	timer := time.NewTimer(moment)
 	defer timer.Stop()
 	for {

@@ -57,12 +57,26 @@ func (l *lane) ship() {
 		if more {
 			continue
 		}
-		l.pause(l.t.o.ShipEvery)
+		l.pause(l.t.untilShip(time.Now(), l.packed))
 		select {
 		case <-l.ripe:
 		case <-l.drained.Done():
 		}
 	}
+}
+
+// manyRows is how many outcomes at once make a lane wait longer before it ships again.
+const manyRows = 200
+
+// untilShip is how long a lane that has just shipped so many rows waits at least before it ships again: longer under load,
+// since an append costs the warehouse much the same however much is in it. All lanes wait for the same moments, so that
+// the warehouse finds their batches waiting together.
+func (t *Trace) untilShip(now time.Time, rows int) time.Duration {
+	every := t.o.ShipEvery
+	if rows >= manyRows {
+		every *= 4
+	}
+	return now.Truncate(every).Add(every).Sub(now)
 }
 
 // pause waits d, or until the lane is drained.
@@ -192,6 +206,7 @@ func (l *lane) shipSome(ctx context.Context) (more bool, err error) {
 	if err != nil || !ok {
 		return false, err
 	}
+	l.packed = len(p.Outcomes)
 	to := p.To // the backlog's cursor; the warehouse may be farther already
 	if p.To.Compare(p.From) < 0 {
 		p.To = p.From

@@ -91,7 +91,7 @@ func TestOneSinkDown(t *testing.T) {
 				return true
 			})
 			for name, vendor := range vendors {
-					if n, most := len(v.ids(vendor, one.up)), o.MaxAhead+o.MaxUnshipped+200; n < o.MaxAhead || n > most {
+				if n, most := len(v.ids(vendor, one.up)), o.MaxAhead+o.MaxUnshipped+200; n < o.MaxAhead || n > most {
 					t.Errorf("%s has %d events ahead, %d is the bound", name, n, most)
 				}
 			}
