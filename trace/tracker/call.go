@@ -289,7 +289,7 @@ func (c *call) flush() {
 	if len(c.results) == 0 {
 		return
 	}
-	c.Sender.report(c.results, c.bytes)
+	c.Sender.report(c.lane, c.results, c.bytes)
 	c.results, c.bytes = nil, 0
 }
 
