@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/sparrowhq/sparrow/cmd.version=$(VERSION)
 export CGO_ENABLED := 1
 
-.PHONY: build run test lint bench bench-peers soak fuzz generate
+.PHONY: build run test test-bigquery lint bench bench-peers soak fuzz generate
 
 build: ## bin/sparrow
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sparrow ./cmd/sparrow
@@ -17,9 +17,15 @@ test: ## every test, with the race detector; skipped ones are listed at the end.
 	@mkdir -p bin
 	$(TOOL) gotestsum --format pkgname-and-test-fails --hide-summary output --jsonfile bin/test.json $(RERUN) --packages ./... -- -race -vet=off -timeout 15m
 
+test-bigquery: ## contract suite and end to end, against SPARROW_BIGQUERY_ENDPOINT, _GRPC and _PROJECT, or the real one with _PROJECT and credentials
+	@test -n "$$SPARROW_BIGQUERY_PROJECT" || { echo 'SKIPPED: NOTHING WAS TESTED against BigQuery. Set SPARROW_BIGQUERY_PROJECT, and for a server that is not Google'"'"'s SPARROW_BIGQUERY_ENDPOINT and SPARROW_BIGQUERY_GRPC; `go run ./warehouse/bigquery/fake/serve` is one.'; } ; \
+	test -z "$$SPARROW_BIGQUERY_PROJECT" || { go test -tags external -count=1 -timeout 60m -v -run TestExternal ./warehouse/bigquery && \
+	go test -count=1 -timeout 60m -v -run TestProofBigQuery ./cmd/sparrow; }
+
 lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
 	go vet ./...
+	go vet -tags external ./warehouse/bigquery
 	$(TOOL) staticcheck ./...
 
 generate: ## protobuf code; needs protoc

@@ -27,11 +27,23 @@ var allowed = map[string]map[string]string{
 	"warehouse":          {"event": "rows are keyed by position"},
 	"warehouse/contract": {"event": "", "warehouse": "the suite runs against the interface"},
 	"warehouse/duckdb": {
-		"event":     "positions and the timeline's spans",
-		"warehouse": "it is an engine",
-		"telemetry": "metrics",
-		"service":   "",
+		"event":           "positions and the timeline's spans",
+		"warehouse":       "it is an engine",
+		"warehouse/rules": "what a batch may do",
+		"telemetry":       "metrics",
+		"service":         "",
 	},
+	"warehouse/rules": {
+		"event":     "positions and the timeline",
+		"warehouse": "batches are what it judges; it is pure, so that every engine decides the same",
+	},
+	"warehouse/bigquery": {
+		"event":           "positions and the timeline's spans",
+		"warehouse":       "it is an engine",
+		"warehouse/rules": "what a batch may do",
+		"telemetry":       "metrics",
+	},
+	"warehouse/bigquery/fake": {},
 	"warehouse/served": {
 		"event":     "batches carry positions",
 		"warehouse": "it serves an engine and is one",

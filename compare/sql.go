@@ -141,9 +141,15 @@ func (e edge) samples() bool {
 
 // cause tells why a side lacks the event at (frame, request).
 func (d dialect) cause(e edge, alias string) string {
-	s := fmt.Sprintf("CASE WHEN %s.reason IS NOT NULL THEN %s.reason", alias, alias)
-	if len(e.holes) == 0 {
-		s = "CASE"
+	s := "CASE"
+	switch {
+	case len(e.holes) == 0:
+	case d.lookup:
+		list, within := d.holeList(e, alias)
+		found := "(SELECT MAX(" + alias + ".reason) FROM " + list + " WHERE " + within + ")"
+		return "COALESCE(" + found + fmt.Sprintf(", CASE WHEN frame > %d OR frame = %d AND request >= %d THEN 4 ELSE 0 END)", e.cursor.Frame, e.cursor.Frame, e.cursor.Request)
+	default:
+		s = fmt.Sprintf("CASE WHEN %s.reason IS NOT NULL THEN %s.reason", alias, alias)
 	}
 	return s + fmt.Sprintf(" WHEN frame > %d OR frame = %d AND request >= %d THEN 4 ELSE 0 END", e.cursor.Frame, e.cursor.Frame, e.cursor.Request)
 }
@@ -170,10 +176,19 @@ func causeCode(reason string) uint64 {
 	}
 }
 
+// holes joins the holes of a side, where the dialect can.
 func (d dialect) holes(e edge, alias string) string {
-	if len(e.holes) == 0 {
+	if len(e.holes) == 0 || d.lookup {
 		return ""
 	}
+	list, within := d.holeList(e, alias)
+	return `
+  LEFT JOIN ` + list + `
+    ON ` + within
+}
+
+// holeList is a table expression of the holes of a side, and the condition that a row lies in one.
+func (d dialect) holeList(e edge, alias string) (list, within string) {
 	var rows [][]uint64
 	for _, h := range e.holes {
 		row := []uint64{h.From.Frame, uint64(h.From.Request), h.To.Frame, uint64(h.To.Request), causeCode(h.Reason)}
@@ -189,9 +204,7 @@ func (d dialect) holes(e edge, alias string) string {
 		sampled = `
     AND (` + alias + `.fromBucket = 0 OR MOD(tail, ` + strconv.Itoa(event.SampleBuckets) + `) >= ` + alias + `.fromBucket)`
 	}
-	return `
-  LEFT JOIN ` + d.values(alias, columns, rows) + `
-    ON (frame > ` + alias + `.fromFrame OR frame = ` + alias + `.fromFrame AND request >= ` + alias + `.fromRequest)
+	return d.values(alias, columns, rows), `(frame > ` + alias + `.fromFrame OR frame = ` + alias + `.fromFrame AND request >= ` + alias + `.fromRequest)
     AND (frame < ` + alias + `.toFrame OR frame = ` + alias + `.toFrame AND request < ` + alias + `.toRequest)` + sampled
 }
 

@@ -29,6 +29,7 @@ type Config struct {
 	Trackers   Trackers  `yaml:"trackers"`
 	Sandbox    Sandbox   `yaml:"sandbox"`
 	Warehouse  Warehouse `yaml:"warehouse"`
+	BigQuery   BigQuery  `yaml:"bigquery"`
 	Compare    Compare   `yaml:"compare"`
 	Deploy     Deploy    `yaml:"deploy"`
 	Telemetry  Telemetry `yaml:"telemetry"`
@@ -166,6 +167,17 @@ type Warehouse struct {
 	Queries Queries `yaml:"queries"`
 }
 
+// BigQuery is where events end up with engine: bigquery.
+type BigQuery struct {
+	Project         string `yaml:"project"`
+	Location        string `yaml:"location"`         // empty: as BigQuery has it
+	Prefix          string `yaml:"prefix"`           // of datasets; empty: none
+	CredentialsFile string `yaml:"credentials_file"` // empty: application default credentials
+	MaxScanned      Size   `yaml:"max_scanned"`
+	Endpoint        string `yaml:"endpoint"` // empty: Google's
+	GRPC            string `yaml:"grpc"`     // empty: Google's
+}
+
 // Queries bound what is asked of the warehouse.
 type Queries struct {
 	Concurrent int      `yaml:"concurrent"`
@@ -279,7 +291,8 @@ func Default() Config {
 				MaxWait:    Duration(time.Minute),
 			},
 		},
-		Compare: Compare{MinEvents: 1, Confidence: 0.95, Stages: []string{AllStages}},
+		BigQuery: BigQuery{MaxScanned: 100 << 30},
+		Compare:  Compare{MinEvents: 1, Confidence: 0.95, Stages: []string{AllStages}},
 		Deploy: Deploy{
 			MaxAge:  Duration(24 * time.Hour),
 			MaxTail: Duration(time.Hour),

@@ -111,7 +111,10 @@ func (c *Config) Validate() error {
 			bad(key+"staging", "is the production account: a candidate's events would count twice there")
 		}
 	}
-	oneOf("warehouse.engine", c.Warehouse.Engine, "duckdb")
+	oneOf("warehouse.engine", c.Warehouse.Engine, "duckdb", "bigquery")
+	if c.Warehouse.Engine == "bigquery" {
+		c.validateBigQuery(bad)
+	}
 	base("warehouse.url", c.Warehouse.URL)
 	listen("warehouse.listen", c.Warehouse.Listen, true)
 	if c.Compare.MinEvents == 0 {
@@ -145,6 +148,23 @@ func (c *Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// maxBigQueryRow is what a body may have so that its row fits into one append to BigQuery.
+const maxBigQueryRow = 8 << 20
+
+func (c *Config) validateBigQuery(bad func(key, format string, args ...any)) {
+	if c.BigQuery.Project == "" {
+		bad("bigquery.project", "is empty: name the Google Cloud project that holds the datasets")
+	}
+	if (c.BigQuery.Endpoint == "") != (c.BigQuery.GRPC == "") {
+		bad("bigquery.endpoint", "name both endpoint and grpc, or neither: rows would go to one server and be read from another")
+	}
+	for _, stack := range event.Stacks() {
+		if n := c.Stacks.Of(stack).Dispatcher.MaxDecoded; n > maxBigQueryRow {
+			bad("stacks."+string(stack)+".dispatcher.max_decoded", "%s: a row of BigQuery takes 8MiB", n)
+		}
+	}
 }
 
 // checkStages refuses what could not mean what it says.

@@ -306,8 +306,8 @@ func corrections(t *testing.T, w warehouse.Warehouse) {
 		}
 	}
 	// Corrections count no frames, however many there are.
-	many := slices.Repeat(log["ga4"][:1], int(h.next))
-	mustAppend(t, w, h.corrections(event.Green, "amplitude", 0, many...))
+	repeated := slices.Repeat(log["ga4"][:1], int(h.next))
+	mustAppend(t, w, h.corrections(event.Green, "amplitude", 0, repeated...))
 	wantJournals(t, w, warehouse.Journal{ID: "journal-1", First: 1, Highest: h.next - 1})
 	if got := ask(t, w, "SELECT id, first, highest FROM journals"); !cmp.Equal(got, [][]any{{"journal-1", int64(1), int64(h.next - 1)}}) {
 		t.Errorf("journals %v, want highest %d", got, h.next-1)
@@ -408,7 +408,7 @@ func outcomeJournals(t *testing.T, w warehouse.Warehouse) {
 // manyOutcomes sends batches far beyond one transaction, of live stack and candidate.
 func manyOutcomes(t *testing.T, w warehouse.Warehouse) {
 	h, c := small(t)
-	h.frame(1, 50_000, 20_000, 1)
+	h.frame(1, many(w, 50_000), many(w, 20_000), 1)
 	h.frame(1)
 	for _, stack := range event.Stacks() {
 		b := h.outcomes(stack, "heap", event.Cursor{}, h.end(), c)

@@ -1,0 +1,13 @@
+SELECT bucket
+FROM (
+  SELECT DIV((frame - 3), 9) AS bucket, CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((frame, request, item))) AS BIGNUMERIC) + 9223372036854775808) AS BIGNUMERIC) AS taken, CAST(0 AS BIGNUMERIC) AS owed
+  FROM green.raw
+  WHERE run = 0 AND frame BETWEEN 3 AND 33335 AND NOT (item = 0 AND `itemsInRequest` <= 1)
+  UNION ALL
+  SELECT DIV((frame - 3), 9), CAST(0 AS BIGNUMERIC), CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((frame, request, CAST(owedItem AS INTEGER)))) AS BIGNUMERIC) + 9223372036854775808) AS BIGNUMERIC)
+  FROM green.raw, UNNEST(GENERATE_ARRAY(0, LEAST(`itemsInRequest`, 1000000) - 1)) AS owedItem
+  WHERE run = 0 AND frame BETWEEN 3 AND 33335 AND item = 0 AND `itemsInRequest` > 1
+) AS r
+GROUP BY bucket
+HAVING SUM(taken) <> SUM(owed)
+ORDER BY bucket

@@ -1,0 +1,12 @@
+SELECT bucket
+FROM (
+  SELECT DIV((frame - 3), 9) AS bucket, CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((frame, request, item))) AS BIGNUMERIC) + 9223372036854775808) AS BIGNUMERIC) AS stored, CAST(0 AS BIGNUMERIC) AS answered
+  FROM green.raw
+  WHERE run = 0 AND frame BETWEEN 3 AND 33335
+  UNION ALL
+  SELECT DIV((frame - 3), 9), CAST(0 AS BIGNUMERIC), CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((frame, request, item))) AS BIGNUMERIC) + 9223372036854775808) AS BIGNUMERIC)
+  FROM green.outcomes_log WHERE revision = 0 AND stage IN ('trace') AND run = 0 AND frame BETWEEN 3 AND 33335
+) AS r
+GROUP BY bucket
+HAVING SUM(stored) <> SUM(answered)
+ORDER BY bucket
