@@ -13,9 +13,9 @@ build: ## bin/sparrow
 run: build ## build, and bring everything up on this machine
 	bin/sparrow up
 
-test: ## every test, with the race detector; skipped ones are listed at the end
+test: ## every test, with the race detector; skipped ones are listed at the end. vet is part of lint
 	@mkdir -p bin
-	$(TOOL) gotestsum --format pkgname-and-test-fails --hide-summary output --jsonfile bin/test.json $(RERUN) --packages ./... -- -race -timeout 15m
+	$(TOOL) gotestsum --format pkgname-and-test-fails --hide-summary output --jsonfile bin/test.json $(RERUN) --packages ./... -- -race -vet=off -timeout 15m
 
 test-bigquery: ## contract suite and end to end, against SPARROW_BIGQUERY_ENDPOINT, _GRPC and _PROJECT, or the real one with _PROJECT and credentials
 	@test -n "$$SPARROW_BIGQUERY_PROJECT" || { echo 'SKIPPED: NOTHING WAS TESTED against BigQuery. Set SPARROW_BIGQUERY_PROJECT, and for a server that is not Google'"'"'s SPARROW_BIGQUERY_ENDPOINT and SPARROW_BIGQUERY_GRPC; `go run ./warehouse/bigquery/fake/serve` is one.'; } ; \
@@ -43,9 +43,9 @@ bench-peers: build ## our mirror and nginx, turn by turn; installs nginx from De
 	bin/peers -sparrow bin/sparrow $(PEERS)
 
 soak: build ## the long forms of the proofs in make test
-	SPARROW_SOAK=1 go test -count=1 -timeout 3h -v -run 'Proof' ./cmd/sparrow
+	SPARROW_SOAK=1 go test -count=1 -timeout 3h -v -run 'Proof|Docs' ./cmd/sparrow
 	SPARROW_SOAK=1 go test -count=1 -timeout 1h -v -run 'TestMutatedPayloads' ./trace
-	SPARROW_SOAK=1 go test -count=1 -timeout 1h -run 'Oracle|RealData' ./compare ./trace/...
+	SPARROW_SOAK=1 go test -count=1 -timeout 1h -run 'Oracle|RealData|Planted|TornLog' ./compare ./trace/... ./warehouse/duckdb
 
 fuzz: ## each decoder for a minute
 	@for p in $$(grep -rl --include='*_test.go' 'func Fuzz' . | xargs -n1 dirname | sort -u); do \
