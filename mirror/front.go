@@ -109,6 +109,7 @@ type talk struct {
 	readBy  time.Time // the deadlines that are set
 	writeBy time.Time
 	after   bool // a POST was answered on it
+	begun   bool // a request has begun to arrive, and its patience to run
 	request plainRequest
 	out     []byte
 	data    []byte // read and not answered; part of buffer
@@ -138,7 +139,7 @@ func (f *front) serve(c *counted) {
 		}
 		switch err {
 		case nil:
-			t.after = t.request.post
+			t.after, t.begun = t.request.post, false
 			if t.data = t.data[t.request.size:]; len(t.data) == 0 {
 				t.quiet.Store(time.Now().UnixNano())
 			}
@@ -176,8 +177,11 @@ func (t *talk) receive() bool {
 		if cap(t.data) < frontBuffer { // part of it was answered
 			t.data = t.buffer[:copy(t.buffer[:], t.data)]
 		}
-		t.readBy = time.Now().Add(frontPatience)
-		t.SetReadDeadline(t.readBy)
+		if !t.begun { // once a request, or a byte now and then would keep it waiting for hours
+			t.begun = true
+			t.readBy = time.Now().Add(frontPatience)
+			t.SetReadDeadline(t.readBy)
+		}
 	}
 	n, err := t.Read(t.data[len(t.data):cap(t.data)])
 	t.data = t.data[:len(t.data)+n]

@@ -206,10 +206,7 @@ func (in *intake) hand(c *committer, s *scratch, id uuid.UUID) (*batch, *refusal
 	return b, nil
 }
 
-var (
-	post       = []byte(http.MethodPost)
-	eventsPath = []byte("/v1/events")
-)
+var post = []byte(http.MethodPost)
 
 // What clients are told when the journal refuses: whether to come back, and whether the request may have been stored.
 // What is wrong with the disk is for operators, at /readyz and in the log.

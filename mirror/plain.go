@@ -32,8 +32,9 @@ var (
 )
 
 var (
-	postEvents    = []byte("POST /v1/events")
-	optionsEvents = []byte("OPTIONS /v1/events")
+	plainPath     = []byte(eventsPath)
+	postEvents    = []byte("POST " + eventsPath)
+	optionsEvents = []byte("OPTIONS " + eventsPath)
 	endOfLine     = []byte("\r\n")
 	endOfHead     = []byte("\r\n\r\n")
 	version       = []byte(" HTTP/1.1")
@@ -154,9 +155,10 @@ func (p *plainRequest) read(data []byte, limit int) error {
 	return nil
 }
 
-// within reports whether p keeps to the limits. Where it does not, net/http's server and the intake say so.
+// within reports whether p keeps to the limits, and whether events are taken at all. Where not, net/http's server and the
+// intake say so.
 func (p *plainRequest) within(r *rules) bool {
-	return int64(len(p.body)) <= r.bodies.max && p.size-len(p.body) <= r.options.MaxHeader
+	return r.events && int64(len(p.body)) <= r.bodies.max && p.size-len(p.body) <= r.options.MaxHeader
 }
 
 // readLine reads the request line.
