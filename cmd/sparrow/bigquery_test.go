@@ -63,6 +63,18 @@ func TestProofBigQuery(t *testing.T) {
 	if st := s.status(); st.Live != "blue" {
 		t.Errorf("%s is live after the cutover", st.Live)
 	}
+	// The allowlist grows: so does raw_normalized, of what was stored before, too.
+	s.must("trace", "reload", "--stack", "green", write(t, "wider.yaml",
+		"sources: {dev: {keys: [dev], origins: [none]}}\nevents: {pageview: {properties: {pathname: url, duration: integer}}}\n"))
+	s.await("raw_normalized has a new column", 2*time.Minute, func() error {
+		if out, status := s.run("query", "SELECT COUNT(duration) AS n FROM "+prefix+"green.raw_normalized"); status != 0 {
+			return fmt.Errorf("exit status %d\n%s", status, out)
+		}
+		return nil
+	})
+	if s.number("SELECT COUNT(duration) AS n FROM "+prefix+"green.raw_normalized") == 0 {
+		t.Error("raw_normalized has no durations")
+	}
 	s.must("deploy", "candidate", "--binary", binary(t, "./testdata/candidates/forgets"))
 	send(3)
 	out, status = s.run("compare", "--wait", "5m")

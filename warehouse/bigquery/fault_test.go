@@ -434,3 +434,24 @@ func TestClaimsDoNotOverwriteEachOther(t *testing.T) {
 		}
 	}
 }
+
+// TestViewsFollowAfterAFault has the list of properties kept, but the views not made. Whoever asks again gets them.
+func TestViewsFollowAfterAFault(t *testing.T) {
+	s := start(t, fake.Options{})
+	o := options(s)
+	o.Patience, o.restTimeout = time.Millisecond, time.Second
+	e := open(t, o)
+	defer e.Close()
+	list := []warehouse.Property{{Name: "colour", Keys: []string{"colour"}, Type: warehouse.TypeString}}
+	s.Set(fake.Fault{Call: "jobs.insert", Kind: fake.Quota})
+	if err := e.Normalise(t.Context(), event.Green, list); err == nil {
+		t.Fatal("said to be done, but no view could be made")
+	}
+	s.Set()
+	if err := e.Normalise(t.Context(), event.Green, list); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.each(t.Context(), "SELECT colour FROM green.raw_normalized", func([]any) error { return nil }); err != nil {
+		t.Error(err)
+	}
+}

@@ -20,6 +20,7 @@ type known struct {
 	revision   int64      // guarded by mu: of the last change of properties
 
 	learning sync.Mutex // held by whoever makes news durable: one after another
+	behind   bool       // guarded by learning: the views do not have the latest properties yet
 }
 
 func (k *known) get() rules.Known {

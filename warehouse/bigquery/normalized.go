@@ -52,7 +52,7 @@ func (e *Engine) normalise(ctx context.Context, stack event.Stack, list []wareho
 	defer e.known.learning.Unlock()
 	all, revision := e.known.columns()
 	if have, ok := all[stack]; ok && reflect.DeepEqual(have, list) {
-		return nil
+		return e.follow(ctx)
 	}
 	text, err := json.Marshal(list)
 	if err != nil {
@@ -80,8 +80,22 @@ func (e *Engine) normalise(ctx context.Context, stack event.Stack, list []wareho
 	if err := e.appendShared(ctx, normalizedLog, [][]byte{r.bytes}); err != nil {
 		return err
 	}
-	e.known.normalise(next, revision+1) // the views follow at the next Open if not now
-	return e.runAll(ctx, views)
+	e.known.normalise(next, revision+1)
+	e.known.behind = true
+	return e.follow(ctx)
+}
+
+// follow makes the views anew if they are behind what is kept. The caller holds learning.
+func (e *Engine) follow(ctx context.Context) error {
+	if !e.known.behind {
+		return nil
+	}
+	all, _ := e.known.columns()
+	if err := e.runAll(ctx, e.names.cutViews(e.known.get().Timeline, all)); err != nil {
+		return err
+	}
+	e.known.behind = false
+	return nil
 }
 
 // loadNormalized reads what Normalise kept.

@@ -197,7 +197,7 @@ func googleCancellation(t *testing.T, w warehouse.Warehouse) {
 
 func googleClose(t *testing.T, w warehouse.Warehouse) {
 	for range 12 { // more than run at once: places must come back
-		rows, err := w.Query(t.Context(), warehouse.Query{SQL: "SELECT n FROM UNNEST(GENERATE_ARRAY(1, 10000)) AS n"})
+		rows, err := w.Query(t.Context(), warehouse.Query{SQL: "SELECT n FROM UNNEST(GENERATE_ARRAY(1, 3000)) AS n"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -414,7 +414,7 @@ func manyOutcomes(t *testing.T, w warehouse.Warehouse) {
 		b := h.outcomes(stack, "heap", event.Cursor{}, h.end(), c)
 		mustAppend(t, w, b)
 		equalOutcomes(t, string(stack)+".outcomes", b.Outcomes, storedOutcomes(t, w, string(stack)+".outcomes", "heap"))
-		late := b.Outcomes[1000:11000]
+		late := b.Outcomes[many(w, 1000):many(w, 11_000)]
 		for i := range late {
 			late[i].Revision = 1
 		}
