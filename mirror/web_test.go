@@ -845,3 +845,59 @@ func TestHTTPCandidateExpires(t *testing.T) {
 		})
 	}
 }
+
+// An http stack is the build that its last answers named: none if they disagree, or if it cannot be asked.
+func TestHTTPStackSaysItsBuild(t *testing.T) {
+	b, s := withShop(t, nil)
+	says := func(header ...string) { // one for each request in turn
+		var mu sync.Mutex
+		n := 0
+		s.script(func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			w.Header().Set("Sparrow-Build", header[n%len(header)])
+			n++
+			return false
+		})
+	}
+	is := func(what string, want event.Build) {
+		t.Helper()
+		b.await(what, func() error {
+			st, err := b.client.Status(t.Context())
+			if err != nil || st.Stacks[event.Blue].Build != want {
+				return fmt.Errorf("%+v, %v", st.Stacks[event.Blue].Build, err)
+			}
+			return nil
+		})
+	}
+	says("a-1 first edition")
+	b.send(20, 2)
+	b.settled()
+	is("it says", event.Build{ID: "a-1", Version: "first edition"})
+	says("b-2")
+	b.send(1, 1)
+	b.settled()
+	is("it became another", event.Build{ID: "b-2"})
+	unknown := func() bool { return b.mirror.Builds()[event.Blue] == event.Build{} }
+	for tries := 0; ; tries++ { // until the last round holds more than one request
+		s.stop()
+		is("it is gone", event.Build{})
+		b.send(200, 8)
+		says("b-2", "c-3")
+		s.listen(s.addr)
+		b.settled()
+		if unknown() {
+			break
+		}
+		if tries == 10 {
+			t.Fatalf("two of them answer, and it is taken for %+v", b.mirror.Builds()[event.Blue])
+		}
+	}
+	says("c-3")
+	b.send(1, 1)
+	b.settled()
+	is("one is left", event.Build{ID: "c-3"})
+	if got := b.mirror.Builds()[event.Blue]; got.ID != "c-3" {
+		t.Errorf("decisions are told %+v", got)
+	}
+}
