@@ -542,7 +542,9 @@ func TestPoisonThatIsNoAnswer(t *testing.T) {
 			b, s := withShop(t, func(o *Options) {
 				o.Feed.Attempts = 2
 				o.Feed.Patience = time.Millisecond
-				o.Feed.CallTimeout = 50 * time.Millisecond
+				if o.Feed.CallTimeout = 50 * time.Millisecond; name != "hang" { // no busy machine is as slow
+					o.Feed.CallTimeout = 20 * time.Second
+				}
 				o.Feed.MaxBackoff = 20 * time.Millisecond
 			})
 			calls := new(atomic.Int64)
@@ -899,5 +901,37 @@ func TestHTTPStackSaysItsBuild(t *testing.T) {
 	is("one is left", event.Build{ID: "c-3"})
 	if got := b.mirror.Builds()[event.Blue]; got.ID != "c-3" {
 		t.Errorf("decisions are told %+v", got)
+	}
+}
+
+// A service that is late on a connection that was used before may have the request: what is sent again then is marked and
+// counted, not taken for what an idle connection lost.
+func TestLateAnswerIsMarkedWhenRepeated(t *testing.T) {
+	b, s := withShop(t, func(o *Options) { o.Feed.CallTimeout = 500 * time.Millisecond })
+	ids := b.send(5, 1) // the connection has been used
+	b.settled()
+	s.script(func(_ http.ResponseWriter, r *http.Request, body []byte) bool {
+		s.take(r, body)
+		s.script(nil)
+		<-r.Context().Done() // it has it, and does not say so
+		return true
+	})
+	for id := range b.send(1, 1) {
+		ids[id] = true
+	}
+	b.settled()
+	b.took(s, ids, true)
+	seen, marked, unmarked := map[uuid.UUID]bool{}, uint64(0), 0
+	for _, v := range s.visits() {
+		switch again := v.header.Get("Sparrow-Repeated") == "true"; {
+		case again:
+			marked++
+		case seen[v.id()]:
+			unmarked++
+		}
+		seen[v.id()] = true
+	}
+	if n := status(b).Repeated; unmarked != 0 || marked == 0 || n < marked {
+		t.Errorf("%d repetitions are marked, %d are not, %d are counted", marked, unmarked, n)
 	}
 }
