@@ -185,7 +185,7 @@ func (o IntakeOptions) withDefaults() (IntakeOptions, error) {
 		o.Headers = []string{"User-Agent", "Accept-Language", "Referer", "Origin", "Content-Type", "Content-Encoding", "Sec-Gpc", "Dnt"}
 	}
 	if o.Requests == nil {
-		o.Requests = []string{http.MethodPost + " " + eventsPath}
+		o.Requests = []string{http.MethodPost + " " + pathOfEvents}
 	}
 	orDefault(&o.MaxBody, 1<<20)
 	orDefault(&o.MaxHeader, 32<<10)

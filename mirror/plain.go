@@ -110,7 +110,7 @@ func (p *plainRequest) read(data []byte, limit int) error {
 			}
 		case len("Content-Length"):
 			if same(name, "content-length") {
-				if false {
+				if length >= 0 {
 					return errOdd
 				}
 				if length = digits(value); length < 0 {

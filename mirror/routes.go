@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// eventsPath is Sparrow's own: what is sent there is events, so a request without a body is refused. On other paths a
+// pathOfEvents is Sparrow's own: what is sent there is events, so a request without a body is refused. On other paths a
 // request is taken as it comes, since what it says may stand in its query.
-const eventsPath = "/v1/events"
+const pathOfEvents = "/v1/events"
 
 // Bounds of what can be configured to be taken.
 const (
@@ -33,6 +33,7 @@ type route struct {
 type routes struct {
 	exact   map[string]*route
 	below   []below // longest first
+	events  *route  // of pathOfEvents, if POST is taken there; else nil
 	nowhere *refusal
 }
 
@@ -71,7 +72,7 @@ func newRoutes(list []string) (*routes, error) {
 	r := &routes{exact: map[string]*route{}, nowhere: &refusal{http.StatusNotFound, "path", "nothing is taken here", false}}
 	for _, e := range all {
 		begin, open := strings.CutSuffix(e.path, "*")
-		n := &route{events: e.path == eventsPath}
+		n := &route{events: e.path == pathOfEvents}
 		for _, x := range all { // what is taken on all paths above is taken here too
 			above, covers := strings.CutSuffix(x.path, "*")
 			if x.path == e.path || covers && strings.HasPrefix(begin, above) {
@@ -91,6 +92,9 @@ func newRoutes(list []string) (*routes, error) {
 		if n.events {
 			r.nowhere = &refusal{http.StatusNotFound, "path", "nothing is here: events are sent to POST /v1/events", false}
 		}
+	}
+	if n := r.exact[pathOfEvents]; n != nil && n.takes(http.MethodPost) {
+		r.events = n
 	}
 	slices.SortStableFunc(r.below, func(a, b below) int { return len(b.path) - len(a.path) })
 	return r, nil

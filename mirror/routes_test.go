@@ -34,7 +34,7 @@ func TestRoutes(t *testing.T) {
 			}
 			return all
 		}
-		if len(methods(got)) != len(methods(want)) || events != (path == eventsPath) {
+		if len(methods(got)) != len(methods(want)) || events != (path == pathOfEvents) {
 			t.Errorf("%s takes %q, want %q", path, got, want)
 		}
 		for m := range methods(want) {

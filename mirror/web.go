@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -259,6 +260,9 @@ func (w *web) exchange(ctx context.Context, c *link, l *letter, timeout time.Dur
 		}
 		if cause := ctx.Err(); cause != nil {
 			return a, false, cause
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return a, false, err // it is there, and may have the request
 		}
 		return a, false, &staleError{err}
 	}

@@ -542,7 +542,9 @@ func TestPoisonThatIsNoAnswer(t *testing.T) {
 			b, s := withShop(t, func(o *Options) {
 				o.Feed.Attempts = 2
 				o.Feed.Patience = time.Millisecond
-				o.Feed.CallTimeout = 50 * time.Millisecond
+				if o.Feed.CallTimeout = 50 * time.Millisecond; name != "hang" { // no busy machine is as slow
+					o.Feed.CallTimeout = 20 * time.Second
+				}
 				o.Feed.MaxBackoff = 20 * time.Millisecond
 			})
 			calls := new(atomic.Int64)
@@ -843,5 +845,93 @@ func TestHTTPCandidateExpires(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// An http stack is the build that its last answers named: none if they disagree, or if it cannot be asked.
+func TestHTTPStackSaysItsBuild(t *testing.T) {
+	b, s := withShop(t, nil)
+	says := func(header ...string) { // one for each request in turn
+		var mu sync.Mutex
+		n := 0
+		s.script(func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			w.Header().Set("Sparrow-Build", header[n%len(header)])
+			n++
+			return false
+		})
+	}
+	is := func(what string, want event.Build) {
+		t.Helper()
+		b.await(what, func() error {
+			st, err := b.client.Status(t.Context())
+			if err != nil || st.Stacks[event.Blue].Build != want {
+				return fmt.Errorf("%+v, %v", st.Stacks[event.Blue].Build, err)
+			}
+			return nil
+		})
+	}
+	says("a-1 first edition")
+	b.send(20, 2)
+	b.settled()
+	is("it says", event.Build{ID: "a-1", Version: "first edition"})
+	says("b-2")
+	b.send(1, 1)
+	b.settled()
+	is("it became another", event.Build{ID: "b-2"})
+	unknown := func() bool { return b.mirror.Builds()[event.Blue] == event.Build{} }
+	for tries := 0; ; tries++ { // until the last round holds more than one request
+		s.stop()
+		is("it is gone", event.Build{})
+		b.send(200, 8)
+		says("b-2", "c-3")
+		s.listen(s.addr)
+		b.settled()
+		if unknown() {
+			break
+		}
+		if tries == 10 {
+			t.Fatalf("two of them answer, and it is taken for %+v", b.mirror.Builds()[event.Blue])
+		}
+	}
+	says("c-3")
+	b.send(1, 1)
+	b.settled()
+	is("one is left", event.Build{ID: "c-3"})
+	if got := b.mirror.Builds()[event.Blue]; got.ID != "c-3" {
+		t.Errorf("decisions are told %+v", got)
+	}
+}
+
+// A service that is late on a connection that was used before may have the request: what is sent again then is marked and
+// counted, not taken for what an idle connection lost.
+func TestLateAnswerIsMarkedWhenRepeated(t *testing.T) {
+	b, s := withShop(t, func(o *Options) { o.Feed.CallTimeout = 500 * time.Millisecond })
+	ids := b.send(5, 1) // the connection has been used
+	b.settled()
+	s.script(func(_ http.ResponseWriter, r *http.Request, body []byte) bool {
+		s.take(r, body)
+		s.script(nil)
+		<-r.Context().Done() // it has it, and does not say so
+		return true
+	})
+	for id := range b.send(1, 1) {
+		ids[id] = true
+	}
+	b.settled()
+	b.took(s, ids, true)
+	seen, marked, unmarked := map[uuid.UUID]bool{}, uint64(0), 0
+	for _, v := range s.visits() {
+		switch again := v.header.Get("Sparrow-Repeated") == "true"; {
+		case again:
+			marked++
+		case seen[v.id()]:
+			unmarked++
+		}
+		seen[v.id()] = true
+	}
+	if n := status(b).Repeated; unmarked != 0 || marked == 0 || n < marked {
+		t.Errorf("%d repetitions are marked, %d are not, %d are counted", marked, unmarked, n)
 	}
 }
