@@ -155,6 +155,15 @@ telemetry: {format: json}
 	hup("blue", "the pipeline was not reloaded: everything is as before")
 	pipeline("blue", "referrer")
 	hup("blue", "the pipeline was reloaded: declare the candidate anew")
+	_, said, _ := strings.Cut(all[3].out.String(), `the pipeline was reloaded: declare the candidate anew","process":"trace","stack":"blue","build":"`)
+	fresh, _, _ := strings.Cut(said, `"`)
+	r.await("the mirror knows that blue is another build", func() error {
+		out, err := run("deploy", "status", "--json")
+		if err != nil || len(fresh) != 64 || !strings.Contains(out, fresh) {
+			return fmt.Errorf("%v: %q is not in %s", err, fresh, out)
+		}
+		return nil
+	})
 	if out, err := run("compare"); err == nil || strings.Contains(out, "PASS") {
 		t.Errorf("a verdict for a build that does not run any more: %v\n%s", err, out)
 	}
