@@ -48,7 +48,7 @@ type Options struct {
 	KeyAge          time.Duration // for how long, by received-at; 0: 24 h
 
 	MaxUnshipped int // outcomes of one sink of a lane that are not in the warehouse, beyond which it stops; 0: 50,000
-	MaxAhead     int // final outcomes of one sink that wait behind an event of the other, beyond which it stops; about 40 bytes each; 0: 250,000
+	MaxAhead     int // final outcomes of one sink that wait behind an event of the other, beyond which it stops; 40 to 460 bytes each, as many or one are in a message; 0: 250,000
 	MaxDead      int // dead letters of one sink of a tracker, beyond which it stops; 0: 10,000
 
 	ShipEvery     time.Duration // how often at most a lane's outcomes go to the warehouse, and four times that while there are many; 0: 250 ms
