@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/sparrowhq/sparrow/cmd.version=$(VERSION)
 export CGO_ENABLED := 1
 
-.PHONY: build run test test-bigquery lint bench bench-peers soak fuzz generate
+.PHONY: build run test test-bigquery check-sql lint bench bench-peers soak fuzz generate
 
 build: ## bin/sparrow
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sparrow ./cmd/sparrow
@@ -21,6 +21,11 @@ test-bigquery: ## contract suite and end to end, against SPARROW_BIGQUERY_ENDPOI
 	@test -n "$$SPARROW_BIGQUERY_PROJECT" || { echo 'SKIPPED: NOTHING WAS TESTED against BigQuery. Set SPARROW_BIGQUERY_PROJECT, and for a server that is not Google'"'"'s SPARROW_BIGQUERY_ENDPOINT and SPARROW_BIGQUERY_GRPC; `go run ./warehouse/bigquery/fake/serve` is one.'; } ; \
 	test -z "$$SPARROW_BIGQUERY_PROJECT" || { go test -tags external -count=1 -timeout 60m -v -run TestExternal ./warehouse/bigquery && \
 	go test -count=1 -timeout 60m -v -run TestProofBigQuery ./cmd/sparrow; }
+
+check-sql: ## Google's own analyser reads every GoogleSQL statement of the golden files. Builds for minutes the first time
+	go -C tools/checksql test ./...
+	go -C tools/checksql build -o ../../bin/checksql .
+	bin/checksql -default my-project.shop_sparrow -prefix shop_ $(addprefix warehouse/bigquery/testdata/,init.sql columns.sql views.sql) $(sort $(wildcard compare/testdata/bigquery/*.sql))
 
 lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }

@@ -22,7 +22,7 @@ func googleSQL(prefix string) dialect {
 		// A tuple in parentheses has fields without names, so that the same values give the same text wherever they come
 		// from; NULL is null there and differs from an empty text, and a number keeps its digits.
 		digest: func(columns string) string {
-			return "(CAST(FARM_FINGERPRINT(TO_JSON_STRING((" + columns + "))) AS BIGNUMERIC) + 9223372036854775808)"
+			return "(CAST(FARM_FINGERPRINT(TO_JSON_STRING((" + columns + "))) AS BIGNUMERIC) + CAST('9223372036854775808' AS BIGNUMERIC))" // beyond what an integer may be written as
 		},
 		wide: func(expr string) string { return "CAST(" + expr + " AS BIGNUMERIC)" },
 		tail: func(id string) string {

@@ -234,15 +234,15 @@ func (d dialect) faults(live, candidate edge, p part, lists bool, examples int) 
     FROM ` + d.table(stack) + ` WHERE ` + d.where(p)
 	}
 	const name = "COALESCE(event, '')"
-	owed, withOwed := "", "stored"
+	owed, withOwed := "", "stored AS r"
 	if lists {
 		owed = `), owed AS (
   SELECT frame, request, CAST(owedItem AS INTEGER) AS item
   FROM (
     SELECT frame, request, COALESCE(MAX(CASE WHEN l = 1 THEN items END), LEAST(MAX(items), 65536)) AS items
-    FROM stored
+    FROM stored AS s
     GROUP BY frame, request
-    HAVING MAX(items) > 1 OR MAX(item) > 0
+    HAVING MAX(s.items) > 1 OR MAX(item) > 0
   ) AS lists, ` + d.upto("items", "owedItem") + `
 `
 		withOwed = `(
@@ -261,7 +261,7 @@ func (d dialect) faults(live, candidate edge, p part, lists bool, examples int) 
     MIN(liveName) AS liveName, MIN(candidateName) AS candidateName` + tailOf + `
   FROM ` + withOwed + `
   GROUP BY frame, request, item
-  HAVING SUM(l) <> 1 OR SUM(c) <> 1 OR SUM(liveDigest) <> SUM(candidateDigest)
+  HAVING SUM(r.l) <> 1 OR SUM(r.c) <> 1 OR SUM(liveDigest) <> SUM(candidateDigest)
 ), faults AS (
   SELECT k.kind, frame, request, item,
     CASE k.kind WHEN 1 THEN ` + d.cause(candidate, "hc") + ` WHEN 2 THEN ` + d.cause(live, "hl") + ` ELSE 0 END AS cause,

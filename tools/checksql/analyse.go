@@ -15,8 +15,15 @@ type column struct {
 	kind googlesql.Googlesql_TypeNode
 }
 
+// options say how names are looked up, beside in full.
+type options struct {
+	home   string // project and dataset of names that have none; empty: all names are full
+	prefix string // of datasets' names, which statements may leave out
+}
+
 // analyser analyses statements one after another. It is not safe for concurrent use.
 type analyser struct {
+	o        options
 	language *googlesql.LanguageOptions
 	options  *googlesql.AnalyzerOptions
 	types    *googlesql.TypeFactory
@@ -25,11 +32,11 @@ type analyser struct {
 	keep     []any // what the catalog points to
 }
 
-func newAnalyser() (*analyser, error) {
+func newAnalyser(o options) (*analyser, error) {
 	if err := googlesql.Init(); err != nil {
 		return nil, err
 	}
-	a := &analyser{tables: map[string][]column{}}
+	a := &analyser{o: o, tables: map[string][]column{}}
 	var err error
 	if a.language, err = googlesql.NewLanguageOptions(); err != nil {
 		return nil, err
@@ -153,6 +160,22 @@ func (a *analyser) rebuild() error {
 	if err := root.AddBuiltinFunctionsAndTypes(&googlesql.BuiltinFunctionOptions{LanguageOptions: a.language}); err != nil {
 		return err
 	}
+	// BigQuery's documented other names of its types, which the published analyser leaves to the product.
+	for kind, names := range map[googlesql.TypeKind][]string{
+		googlesql.TypeKindTypeInt64:      {"INT", "SMALLINT", "INTEGER", "BIGINT", "TINYINT", "BYTEINT"},
+		googlesql.TypeKindTypeNumeric:    {"DECIMAL"},
+		googlesql.TypeKindTypeBignumeric: {"BIGDECIMAL"},
+	} {
+		for _, name := range names {
+			made, err := a.types.MakeSimpleType(kind)
+			if err != nil {
+				return err
+			}
+			if _, err := root.AddTypeIfNotPresent(name, made); err != nil {
+				return err
+			}
+		}
+	}
 	folders := map[string]*googlesql.SimpleCatalog{"": root}
 	for _, name := range slices.Sorted(maps.Keys(a.tables)) {
 		path := strings.Split(name, "\x00")
@@ -188,7 +211,27 @@ func (a *analyser) rebuild() error {
 		if err := at.AddTable2(path[2], table); err != nil {
 			return err
 		}
+		if path[0]+"."+path[1] == a.o.home {
+			if err := root.AddTable2(path[2], table); err != nil {
+				return err
+			}
+		}
 		a.keep = append(a.keep, table)
+	}
+	project, _, _ := strings.Cut(a.o.home, ".")
+	for name, c := range folders {
+		dataset, ours := strings.CutPrefix(name, "\x00"+project+"\x00")
+		if !ours {
+			continue
+		}
+		if err := root.AddCatalog2(dataset, c); err != nil {
+			return err
+		}
+		if short, _ := strings.CutPrefix(dataset, a.o.prefix); short != dataset {
+			if err := root.AddCatalog2(short, c); err != nil {
+				return err
+			}
+		}
 	}
 	a.catalog = root
 	return nil

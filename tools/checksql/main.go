@@ -4,7 +4,10 @@
 // Invariant: a statement passes only if the analyser resolves each of its names and types against what the statements
 // before it made. Nothing about the schema is written here.
 //
-//	checksql FILE.sql…
+//	checksql [-default PROJECT.DATASET] [-prefix PREFIX] FILE.sql…
+//
+// -default is what a query's job takes names without a project, or without a dataset, to belong to. -prefix is what the
+// names of datasets begin with where they are made; a statement may leave it out.
 //
 // Files are read in the order given, statements in the order in which they stand. What makes or replaces a table or view
 // counts for all that follow; what reads is analysed and forgotten. The exit status is 1 if any statement was refused.
@@ -14,22 +17,27 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"os"
 )
 
 func main() {
-	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: checksql FILE.sql…")
+	var o options
+	flag.StringVar(&o.home, "default", "", "`project.dataset` of names that have none")
+	flag.StringVar(&o.prefix, "prefix", "", "`what` datasets' names begin with, and statements may leave out")
+	flag.Parse()
+	if flag.NArg() == 0 {
+		fmt.Fprintln(os.Stderr, "usage: checksql [-default PROJECT.DATASET] [-prefix PREFIX] FILE.sql…")
 		os.Exit(2)
 	}
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(o, flag.Args(), os.Stdout, os.Stderr))
 }
 
 // run checks files and returns the exit status.
-func run(files []string, out, errs io.Writer) int {
-	a, err := newAnalyser()
+func run(o options, files []string, out, errs io.Writer) int {
+	a, err := newAnalyser(o)
 	if err != nil {
 		fmt.Fprintln(errs, "checksql:", err)
 		return 2

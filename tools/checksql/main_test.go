@@ -20,6 +20,10 @@ PARTITION BY DATE(` + "`timestamp`" + `)
 CLUSTER BY frame
 OPTIONS (description = 'a; semicolon');
 
+CREATE TABLE ` + "`p`.`d_green`.`raw`" + ` (eventId STRING);
+
+CREATE TABLE ` + "`p`.`d_green`.`other`" + ` (x INT64);
+
 CREATE OR REPLACE VIEW ` + "`p`.`d`.`raw`" + ` AS
 SELECT eventId, frame + 1 AS next FROM ` + "`p`.`d`.`raw_log`" + `
 WHERE TRUE QUALIFY ROW_NUMBER() OVER (PARTITION BY eventId ORDER BY frame) = 1;
@@ -41,16 +45,23 @@ func check(t *testing.T, statements string) (int, string) {
 		files[0], files[1] = files[1], files[0]
 	}
 	var out bytes.Buffer
-	status := run(files, &out, &out)
+	status := run(options{home: "p.d", prefix: "d_"}, files, &out, &out)
 	return status, out.String()
 }
 
 func TestStatements(t *testing.T) {
 	for _, c := range []struct{ name, sql, refused string }{
 		{"reads a view", "SELECT eventId, next FROM `p`.`d`.`raw` WHERE next > 7", ""},
+		{"a name without project", "SELECT next FROM d.raw JOIN `p`.d_green.raw USING (eventId)", ""},
+		{"a name without prefix", "SELECT eventId FROM green.raw", ""},
+		{"a name in the default dataset", "SELECT next FROM raw", ""},
+		{"a name of another dataset alone", "SELECT x FROM other", "other"},
 		{"named parameters", "SELECT eventId FROM `p`.d.raw WHERE next > @from", ""},
 		{"parameters by position", "SELECT eventId FROM `p`.d.raw WHERE next > ? LIMIT ?", ""},
 		{"a column is added", "ALTER TABLE `p`.`d`.`raw_log` ADD COLUMN IF NOT EXISTS build STRING", ""},
+		{"another name of a type", "SELECT CAST(next AS INTEGER), CAST(next AS DECIMAL) FROM raw", ""},
+		{"an alias hides a column", "SELECT SUM(next) AS next FROM raw HAVING SUM(next) > 1", "Aggregations of aggregations"},
+		{"an integer too large to be written", "SELECT next + 9223372036854775808 FROM raw", "Invalid integer literal"},
 		{"a semicolon in a text", "SELECT ';' AS x", ""},
 		{"a column is misspelt", "SELECT evntId FROM `p`.`d`.`raw`", "evntId"},
 		{"a column the view does not pass on", "SELECT frame FROM `p`.`d`.`raw`", "frame"},

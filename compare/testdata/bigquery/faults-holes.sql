@@ -1,16 +1,16 @@
 WITH stored AS (
-    SELECT frame, request, item, GREATEST(`itemsInRequest`, 1) AS items, 1 AS l, 0 AS c, CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((frame, request, item, `eventId`, `timestamp`, event, data, `dataBytes`, `itemsInRequest`, context))) AS BIGNUMERIC) + 9223372036854775808) AS BIGNUMERIC) AS liveDigest, CAST(NULL AS BIGNUMERIC) AS candidateDigest, COALESCE(event, '') AS liveName, NULL AS candidateName
+    SELECT frame, request, item, GREATEST(`itemsInRequest`, 1) AS items, 1 AS l, 0 AS c, CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((frame, request, item, `eventId`, `timestamp`, event, data, `dataBytes`, `itemsInRequest`, context))) AS BIGNUMERIC) + CAST('9223372036854775808' AS BIGNUMERIC)) AS BIGNUMERIC) AS liveDigest, CAST(NULL AS BIGNUMERIC) AS candidateDigest, COALESCE(event, '') AS liveName, NULL AS candidateName
     FROM green.raw WHERE run = 0 AND frame BETWEEN 3 AND 33335
     UNION ALL
-    SELECT frame, request, item, GREATEST(`itemsInRequest`, 1) AS items, 0 AS l, 1 AS c, CAST(NULL AS BIGNUMERIC) AS liveDigest, CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((frame, request, item, `eventId`, `timestamp`, event, data, `dataBytes`, `itemsInRequest`, context))) AS BIGNUMERIC) + 9223372036854775808) AS BIGNUMERIC) AS candidateDigest, NULL AS liveName, COALESCE(event, '') AS candidateName
+    SELECT frame, request, item, GREATEST(`itemsInRequest`, 1) AS items, 0 AS l, 1 AS c, CAST(NULL AS BIGNUMERIC) AS liveDigest, CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((frame, request, item, `eventId`, `timestamp`, event, data, `dataBytes`, `itemsInRequest`, context))) AS BIGNUMERIC) + CAST('9223372036854775808' AS BIGNUMERIC)) AS BIGNUMERIC) AS candidateDigest, NULL AS liveName, COALESCE(event, '') AS candidateName
     FROM blue.raw WHERE run = 0 AND frame BETWEEN 3 AND 33335
 ), owed AS (
   SELECT frame, request, CAST(owedItem AS INTEGER) AS item
   FROM (
     SELECT frame, request, COALESCE(MAX(CASE WHEN l = 1 THEN items END), LEAST(MAX(items), 65536)) AS items
-    FROM stored
+    FROM stored AS s
     GROUP BY frame, request
-    HAVING MAX(items) > 1 OR MAX(item) > 0
+    HAVING MAX(s.items) > 1 OR MAX(item) > 0
   ) AS lists, UNNEST(GENERATE_ARRAY(0, LEAST(items, 1000000) - 1)) AS owedItem
 ), positions AS (
   SELECT frame, request, item, SUM(l) AS l, SUM(c) AS c,
@@ -22,7 +22,7 @@ WITH stored AS (
     SELECT frame, request, item, 0, 0, NULL, NULL, NULL, NULL FROM owed
   ) AS r
   GROUP BY frame, request, item
-  HAVING SUM(l) <> 1 OR SUM(c) <> 1 OR SUM(liveDigest) <> SUM(candidateDigest)
+  HAVING SUM(r.l) <> 1 OR SUM(r.c) <> 1 OR SUM(liveDigest) <> SUM(candidateDigest)
 ), faults AS (
   SELECT k.kind, frame, request, item,
     CASE k.kind WHEN 1 THEN COALESCE((SELECT MAX(hc.reason) FROM UNNEST(ARRAY<STRUCT<fromFrame INT64, fromRequest INT64, toFrame INT64, toRequest INT64, reason INT64>>[(12, 1, 12, 2, 1), (20, 0, 40, 0, 2)]) AS hc WHERE (frame > hc.fromFrame OR frame = hc.fromFrame AND request >= hc.fromRequest)

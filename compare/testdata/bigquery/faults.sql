@@ -1,16 +1,16 @@
 WITH stored AS (
-    SELECT frame, request, item, GREATEST(`itemsInRequest`, 1) AS items, 1 AS l, 0 AS c, CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((frame, request, item, `eventId`, `timestamp`, event, data, `dataBytes`, `itemsInRequest`, context))) AS BIGNUMERIC) + 9223372036854775808) AS BIGNUMERIC) AS liveDigest, CAST(NULL AS BIGNUMERIC) AS candidateDigest, COALESCE(event, '') AS liveName, NULL AS candidateName
+    SELECT frame, request, item, GREATEST(`itemsInRequest`, 1) AS items, 1 AS l, 0 AS c, CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((frame, request, item, `eventId`, `timestamp`, event, data, `dataBytes`, `itemsInRequest`, context))) AS BIGNUMERIC) + CAST('9223372036854775808' AS BIGNUMERIC)) AS BIGNUMERIC) AS liveDigest, CAST(NULL AS BIGNUMERIC) AS candidateDigest, COALESCE(event, '') AS liveName, NULL AS candidateName
     FROM green.raw WHERE run = 0 AND frame BETWEEN 3 AND 1000 AND DIV((frame - 3), 9) IN (0, 7, 110)
     UNION ALL
-    SELECT frame, request, item, GREATEST(`itemsInRequest`, 1) AS items, 0 AS l, 1 AS c, CAST(NULL AS BIGNUMERIC) AS liveDigest, CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((frame, request, item, `eventId`, `timestamp`, event, data, `dataBytes`, `itemsInRequest`, context))) AS BIGNUMERIC) + 9223372036854775808) AS BIGNUMERIC) AS candidateDigest, NULL AS liveName, COALESCE(event, '') AS candidateName
+    SELECT frame, request, item, GREATEST(`itemsInRequest`, 1) AS items, 0 AS l, 1 AS c, CAST(NULL AS BIGNUMERIC) AS liveDigest, CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((frame, request, item, `eventId`, `timestamp`, event, data, `dataBytes`, `itemsInRequest`, context))) AS BIGNUMERIC) + CAST('9223372036854775808' AS BIGNUMERIC)) AS BIGNUMERIC) AS candidateDigest, NULL AS liveName, COALESCE(event, '') AS candidateName
     FROM blue.raw WHERE run = 0 AND frame BETWEEN 3 AND 1000 AND DIV((frame - 3), 9) IN (0, 7, 110)
 ), positions AS (
   SELECT frame, request, item, SUM(l) AS l, SUM(c) AS c,
     SUM(liveDigest) * SUM(c) <> SUM(candidateDigest) * SUM(l) AS differs,
     MIN(liveName) AS liveName, MIN(candidateName) AS candidateName
-  FROM stored
+  FROM stored AS r
   GROUP BY frame, request, item
-  HAVING SUM(l) <> 1 OR SUM(c) <> 1 OR SUM(liveDigest) <> SUM(candidateDigest)
+  HAVING SUM(r.l) <> 1 OR SUM(r.c) <> 1 OR SUM(liveDigest) <> SUM(candidateDigest)
 ), faults AS (
   SELECT k.kind, frame, request, item,
     CASE k.kind WHEN 1 THEN CASE WHEN frame > 33336 OR frame = 33336 AND request >= 0 THEN 4 ELSE 0 END WHEN 2 THEN CASE WHEN frame > 33336 OR frame = 33336 AND request >= 0 THEN 4 ELSE 0 END ELSE 0 END AS cause,

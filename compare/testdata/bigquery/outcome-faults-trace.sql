@@ -8,12 +8,12 @@ WITH positions AS (
     LEAST(SUM(l * kept), SUM(c * kept)) AS kept,
     MIN(CASE WHEN l = 1 THEN name END) AS liveName, MIN(CASE WHEN c = 1 THEN name END) AS candidateName, MIN(name) AS rawName
   FROM (
-    SELECT frame, request, item, 1 AS l, 0 AS c, CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((event, outcome, CASE WHEN reason = '' OR reason IN ('dry-run', 'not sampled', 'sent again after a crash') THEN '' ELSE REGEXP_EXTRACT(reason, '^[^:]*') END))) AS BIGNUMERIC) + 9223372036854775808) AS BIGNUMERIC) AS what, CAST(digest AS BIGNUMERIC) AS digest,
+    SELECT frame, request, item, 1 AS l, 0 AS c, CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((event, outcome, CASE WHEN reason = '' OR reason IN ('dry-run', 'not sampled', 'sent again after a crash') THEN '' ELSE REGEXP_EXTRACT(reason, '^[^:]*') END))) AS BIGNUMERIC) + CAST('9223372036854775808' AS BIGNUMERIC)) AS BIGNUMERIC) AS what, CAST(digest AS BIGNUMERIC) AS digest,
       CASE WHEN digest <> 0 THEN 1 ELSE 0 END AS went, CASE WHEN reason IN ('dry-run', 'not sampled') THEN 1 ELSE 0 END AS excused,
       CASE WHEN sent IS NOT NULL THEN 1 ELSE 0 END AS kept, event AS name
     FROM green.outcomes_log WHERE revision = 0 AND stage IN ('trace') AND run = 0 AND frame BETWEEN 3 AND 1000 AND DIV((frame - 3), 9) IN (0, 7, 110)
     UNION ALL
-    SELECT frame, request, item, 0 AS l, 1 AS c, CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((event, outcome, CASE WHEN reason = '' OR reason IN ('dry-run', 'not sampled', 'sent again after a crash') THEN '' ELSE REGEXP_EXTRACT(reason, '^[^:]*') END))) AS BIGNUMERIC) + 9223372036854775808) AS BIGNUMERIC) AS what, CAST(digest AS BIGNUMERIC) AS digest,
+    SELECT frame, request, item, 0 AS l, 1 AS c, CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((event, outcome, CASE WHEN reason = '' OR reason IN ('dry-run', 'not sampled', 'sent again after a crash') THEN '' ELSE REGEXP_EXTRACT(reason, '^[^:]*') END))) AS BIGNUMERIC) + CAST('9223372036854775808' AS BIGNUMERIC)) AS BIGNUMERIC) AS what, CAST(digest AS BIGNUMERIC) AS digest,
       CASE WHEN digest <> 0 THEN 1 ELSE 0 END AS went, CASE WHEN reason IN ('dry-run', 'not sampled') THEN 1 ELSE 0 END AS excused,
       CASE WHEN sent IS NOT NULL THEN 1 ELSE 0 END AS kept, event AS name
     FROM blue.outcomes_log WHERE revision = 0 AND stage IN ('trace') AND run = 0 AND frame BETWEEN 3 AND 1000 AND DIV((frame - 3), 9) IN (0, 7, 110)
