@@ -37,6 +37,7 @@ func runWarehouse(ctx context.Context, p *process) (err error) {
 		Queries:    c.Queries.Concurrent,
 		Limit:      c.Queries.Limit,
 		MaxWait:    time.Duration(c.Queries.MaxWait),
+		Retention:  duckdb.Retention{Raw: c.Retention.Raw, Outcomes: c.Retention.Outcomes},
 		Telemetry:  p.telemetry,
 	})
 	if err != nil {

@@ -49,6 +49,7 @@ func TestStatements(t *testing.T) {
 	corrected := edge{stack: event.Blue, cursor: candidate.cursor, holes: candidate.holes, corrected: true, traceCorrected: true}
 	for name, sql := range map[string]string{
 		"cursors":                    duckSQL.cursors(),
+		"expired":                    duckSQL.expired(Window{First: 3, Last: 33335}),
 		"outcome-profile":            duckSQL.outcomeProfile(event.Green, all, whole),
 		"outcome-names":              duckSQL.outcomeNames(event.Green, false, liveSink, all, whole),
 		"outcome-names-as-corrected": duckSQL.outcomeNames(event.Blue, true, candidateSink, all, some),
