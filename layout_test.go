@@ -32,6 +32,11 @@ var allowed = map[string]map[string]string{
 		"telemetry": "metrics",
 		"service":   "",
 	},
+	"warehouse/export": {
+		"warehouse":        "it reads a day through its queries",
+		"warehouse/duckdb": "who writes Parquet",
+		"service":          "durable replacement of small files",
+	},
 	"warehouse/served": {
 		"event":     "batches carry positions",
 		"warehouse": "it serves an engine and is one",

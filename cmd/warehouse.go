@@ -14,12 +14,14 @@ import (
 )
 
 func (p *program) warehouse() *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "warehouse",
 		Short: "Run the warehouse: own the DuckDB file, serve appends and queries to the other processes",
 		Args:  cobra.NoArgs,
 		RunE:  p.serve(warehouseName, "", warehouseStop, runWarehouse),
 	}
+	c.AddCommand(p.warehouseExport())
+	return c
 }
 
 func runWarehouse(ctx context.Context, p *process) (err error) {
