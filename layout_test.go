@@ -115,6 +115,8 @@ var allowed = map[string]map[string]string{
 	"cmd/send":       {"event": "eventIds of what was acknowledged", "event/body": "how many events a line holds"},
 	"cmd/supervisor": {"telemetry": "what became of the children"},
 	"cmd/terminal":   {},
+	"docs":           {},
+	"cmd/saved":      {"docs": "the page is the queries' only source"},
 	"trace/sandbox": {
 		"service":                "its HTTP face",
 		"telemetry":              "metrics",
