@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/sparrowhq/sparrow/cmd.version=$(VERSION)
 export CGO_ENABLED := 1
 
-.PHONY: build run test test-bigquery check-sql lint bench bench-peers soak fuzz generate
+.PHONY: build run test test-bigquery check-sql lint bench bench-peers soak soak-warehouse fuzz generate
 
 build: ## bin/sparrow
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sparrow ./cmd/sparrow
@@ -51,6 +51,9 @@ soak: build ## the long forms of the proofs in make test
 	SPARROW_SOAK=1 go test -count=1 -timeout 3h -v -run 'Proof|Docs' ./cmd/sparrow
 	SPARROW_SOAK=1 go test -count=1 -timeout 1h -v -run 'TestMutatedPayloads' ./trace
 	SPARROW_SOAK=1 go test -count=1 -timeout 1h -run 'Oracle|RealData|Planted|TornLog' ./compare ./trace/... ./warehouse/duckdb
+
+soak-warehouse: ## a warehouse of SPARROW_SOAK_ROWS rows (100 million: some 25 minutes and 30 GB in TMPDIR) of SPARROW_TEST_DATA's events
+	SPARROW_SOAK_ROWS=$${SPARROW_SOAK_ROWS:-100000000} go test -count=1 -timeout 2h -v -run '^TestSoakWarehouse$$' ./warehouse/duckdb
 
 fuzz: ## each decoder for a minute
 	@for p in $$(grep -rl --include='*_test.go' 'func Fuzz' . | xargs -n1 dirname | sort -u); do \

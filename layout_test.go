@@ -47,6 +47,11 @@ var allowed = map[string]map[string]string{
 	"warehouse/bigquery/fake/serve": {
 		"warehouse/bigquery/fake": "it runs one as a process",
 	},
+	"warehouse/export": {
+		"warehouse":        "it reads a day through its queries",
+		"warehouse/duckdb": "who writes Parquet",
+		"service":          "durable replacement of small files",
+	},
 	"warehouse/served": {
 		"event":     "batches carry positions",
 		"warehouse": "it serves an engine and is one",
@@ -125,6 +130,8 @@ var allowed = map[string]map[string]string{
 	"cmd/send":       {"event": "eventIds of what was acknowledged", "event/body": "how many events a line holds"},
 	"cmd/supervisor": {"telemetry": "what became of the children"},
 	"cmd/terminal":   {},
+	"docs":           {},
+	"cmd/saved":      {"docs": "the page is the queries' only source"},
 	"trace/sandbox": {
 		"service":                "its HTTP face",
 		"telemetry":              "metrics",

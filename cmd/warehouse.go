@@ -24,7 +24,7 @@ func (p *program) warehouse() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  p.serve(warehouseName, "", warehouseStop, runWarehouse),
 	}
-	c.AddCommand(p.warehouseInit())
+	c.AddCommand(p.warehouseInit(), p.warehouseExport())
 	return c
 }
 
@@ -95,6 +95,7 @@ func openEngine(ctx context.Context, p *process) (warehouse.Warehouse, error) {
 		Queries:    c.Queries.Concurrent,
 		Limit:      c.Queries.Limit,
 		MaxWait:    time.Duration(c.Queries.MaxWait),
+		Retention:  duckdb.Retention{Raw: c.Retention.Raw, Outcomes: c.Retention.Outcomes},
 		Telemetry:  p.telemetry,
 	})
 }

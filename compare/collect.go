@@ -261,5 +261,8 @@ func (c *collector) settle(ctx context.Context, before state) error {
 			moved("%s runs another build than when the reading began: %.12s, now %.12s", s, was.ID, is.ID)
 		}
 	}
+	if _, err := c.expired(ctx); err != nil { // meanwhile
+		return err
+	}
 	return c.corrected(ctx)
 }

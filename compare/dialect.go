@@ -18,6 +18,8 @@ type dialect struct {
 	outcomes, log, corrections func(event.Stack) string
 	// cursorTable is the name of the table of cursors.
 	cursorTable string
+	// expiredTable is the name of the table of what retention deleted; empty: the engine keeps none.
+	expiredTable string
 	// digest returns a well-mixed 64-bit integer of the columns that tells NULL from empty and does not depend on the
 	// order of rows. Digests are added up, so equal sums must mean equal rows but for one case in 2^64.
 	digest func(columns string) string
@@ -62,7 +64,7 @@ var duckSQL = dialect{
 	outcomes:    func(s event.Stack) string { return string(s) + ".outcomes" },
 	log:         func(s event.Stack) string { return string(s) + ".outcomes_log" },
 	corrections: func(s event.Stack) string { return string(s) + ".outcomes_log" },
-	cursorTable: "cursors",
+	cursorTable: "cursors", expiredTable: "expired",
 	// hash() folds its columns together by exclusive-or at the end, which added up would let two rows swap their last
 	// column once in 10^8 times; hashing the result again mixes it.
 	digest: func(columns string) string { return "hash(hash(" + columns + "))" },

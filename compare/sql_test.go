@@ -47,6 +47,9 @@ func TestStatements(t *testing.T) {
 	}}
 	all := []warehouse.Stage{"trace", "ga4", "o'hara"}
 	corrected := edge{stack: event.Blue, cursor: candidate.cursor, holes: candidate.holes, corrected: true, traceCorrected: true}
+	t.Run("duckdb/expired", func(t *testing.T) { // the only engine that keeps such a table
+		golden(t, filepath.Join("duckdb", "expired.sql"), duckSQL.expired(Window{First: 3, Last: 33335})+"\n")
+	})
 	for engine, d := range map[string]dialect{"duckdb": duckSQL, "bigquery": googleSQL("")} {
 		for name, sql := range map[string]string{
 			"cursors":                    d.cursors(),

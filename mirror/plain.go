@@ -32,9 +32,9 @@ var (
 )
 
 var (
-	plainPath     = []byte(eventsPath)
-	postEvents    = []byte("POST " + eventsPath)
-	optionsEvents = []byte("OPTIONS " + eventsPath)
+	plainPath     = []byte(pathOfEvents)
+	postEvents    = []byte("POST " + pathOfEvents)
+	optionsEvents = []byte("OPTIONS " + pathOfEvents)
 	endOfLine     = []byte("\r\n")
 	endOfHead     = []byte("\r\n\r\n")
 	version       = []byte(" HTTP/1.1")
@@ -158,7 +158,7 @@ func (p *plainRequest) read(data []byte, limit int) error {
 // within reports whether p keeps to the limits, and whether events are taken at all. Where not, net/http's server and the
 // intake say so.
 func (p *plainRequest) within(r *rules) bool {
-	return r.events && int64(len(p.body)) <= r.bodies.max && p.size-len(p.body) <= r.options.MaxHeader
+	return r.routes.events != nil && int64(len(p.body)) <= r.bodies.max && p.size-len(p.body) <= r.options.MaxHeader
 }
 
 // readLine reads the request line.

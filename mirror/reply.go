@@ -137,7 +137,7 @@ func (t *talk) refuse(rules *rules, why *refusal, retry []string) (again bool) {
 // asRequest returns the request as net/http would have.
 func (t *talk) asRequest() *http.Request {
 	p := &t.request
-	r := &http.Request{Method: http.MethodPost, URL: &url.URL{Path: eventsPath, RawQuery: string(p.query)}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	r := &http.Request{Method: http.MethodPost, URL: &url.URL{Path: pathOfEvents, RawQuery: string(p.query)}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{}, Body: http.NoBody, RemoteAddr: t.remote}
 	if !p.post {
 		r.Method = http.MethodOptions

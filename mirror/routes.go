@@ -113,12 +113,6 @@ func (r *routes) find(path string) *route {
 	return nil
 }
 
-// events reports whether events are taken at all.
-func (r *routes) events() bool {
-	n := r.find(eventsPath)
-	return n != nil && n.events && n.takes(http.MethodPost)
-}
-
 func (n *route) takes(method string) bool {
 	for _, m := range n.methods {
 		if m == method {

@@ -10,7 +10,6 @@ import (
 type rules struct {
 	options    IntakeOptions // with defaults
 	routes     *routes
-	events     bool // POST to the events' path is one of them
 	origins    *origins
 	proxies    proxies
 	headers    []string // journaled
@@ -37,7 +36,6 @@ func newRules(o IntakeOptions, before *rules, evicted func()) (*rules, error) {
 	r := &rules{
 		options:    o,
 		routes:     taken,
-		events:     taken.events(),
 		origins:    allowed,
 		proxies:    o.TrustedProxies,
 		headers:    headers,

@@ -172,6 +172,14 @@ type Warehouse struct {
 	Spill   Size    `yaml:"spill"`
 	Queue   Size    `yaml:"queue"`
 	Queries Queries `yaml:"queries"`
+
+	Retention Retention `yaml:"retention"`
+}
+
+// Retention is for how many whole days before today rows are kept; 0: for ever.
+type Retention struct {
+	Raw      int `yaml:"raw"`
+	Outcomes int `yaml:"outcomes"`
 }
 
 // BigQuery is where events end up with engine: bigquery.

@@ -203,6 +203,8 @@ var mayBeZero = map[string]bool{
 	"warehouse.threads":       true, // as many as there are CPUs
 	"clients.drain":           true, // clients are not waited for
 	"clients.rate.per_second": true, // no limit
+
+	"warehouse.retention.raw": true, "warehouse.retention.outcomes": true, // nothing is deleted
 }
 
 // trackerName is what becomes of a name in environment variables, stages and columns without ambiguity.
