@@ -76,7 +76,7 @@ func TestFilesThatAreNotOurs(t *testing.T) {
 		prepare func(t *testing.T, path string)
 		want    string
 	}{
-		"newer format": {func(t *testing.T, path string) { change(t, path, "UPDATE meta SET value = '3' WHERE name = 'format'") }, "format is 3, this build reads 2; run the newer build"},
+		"newer format": {func(t *testing.T, path string) { change(t, path, "UPDATE meta SET value = '4' WHERE name = 'format'") }, "format is 4, this build reads 3; run the newer build"},
 		"no number":    {func(t *testing.T, path string) { change(t, path, "UPDATE meta SET value = 'x'") }, "is no number"},
 		"rows missing": {func(t *testing.T, path string) { change(t, path, "DELETE FROM green.raw WHERE request = 1") }, "green.raw has 2 rows, its cursors have counted 3"},
 		"rows doubled": {func(t *testing.T, path string) {

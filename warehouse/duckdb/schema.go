@@ -8,11 +8,11 @@ import (
 )
 
 // format is the file format this build writes, and the newest it reads.
-const format = 2
+const format = 3
 
 // schema creates everything that a file of this format holds. Tables have no keys: DuckDB would keep an index in memory
 // for each, and the one cursor per stage already makes appends idempotent.
-func schema() []string {
+func schema(frames uint64) []string {
 	ddl := []string{
 		"CREATE TABLE meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL)",
 		fmt.Sprintf("INSERT INTO meta VALUES ('format', '%d')", format),
@@ -27,7 +27,7 @@ func schema() []string {
 	for _, stack := range event.Stacks() {
 		ddl = append(ddl, fmt.Sprintf("CREATE SCHEMA %s", stack), fmt.Sprintf("CREATE TABLE %s.raw (%s)", stack, rawColumns))
 	}
-	return append(ddl, schema2()...)
+	return append(append(ddl, schema2()...), schema3(frames)...)
 }
 
 // schema2 creates what format 2 added.
@@ -48,7 +48,7 @@ func schema2() []string {
 var errNewer = errors.New("a newer build wrote it")
 
 // migrate brings the file to this build's format: creates it, or refuses it.
-func migrate(c *conn) error {
+func migrate(c *conn, frames uint64) error {
 	n, err := c.value("SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'main' AND table_name = 'meta'")
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func migrate(c *conn) error {
 			return errors.New("it is a DuckDB file of something else: give the warehouse a file of its own")
 		}
 		return c.transaction(func() error {
-			return c.execAll(schema(), views(event.Timeline{}, nil))
+			return c.execAll(schema(frames), views(event.Timeline{}, nil))
 		})
 	}
 	v, err := c.value("SELECT value FROM meta WHERE name = 'format'")
@@ -79,12 +79,17 @@ func migrate(c *conn) error {
 	if have == format {
 		return nil
 	}
-	// From format 1, the only other one: nothing that is there changes.
+	// What is there stays as it is.
 	return c.transaction(func() error {
-		timeline, err := loadTimeline(c)
-		if err != nil {
-			return err
+		if have < 2 {
+			timeline, err := loadTimeline(c)
+			if err != nil {
+				return err
+			}
+			if err := c.execAll(schema2(), views(timeline, nil)); err != nil {
+				return err
+			}
 		}
-		return c.execAll(schema2(), views(timeline, nil), []string{fmt.Sprintf("UPDATE meta SET value = '%d' WHERE name = 'format'", format)})
+		return c.execAll(schema3(frames), []string{fmt.Sprintf("UPDATE meta SET value = '%d' WHERE name = 'format'", format)})
 	})
 }

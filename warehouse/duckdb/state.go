@@ -28,6 +28,7 @@ type state struct {
 	timeline event.Timeline
 
 	normalized map[event.Stack][]warehouse.Property
+	width      uint64 // frames in a bucket of digests
 }
 
 func (s *state) cursor(k key) event.Cursor {
@@ -86,9 +87,13 @@ func (s *state) load(c *conn) error {
 	if err != nil {
 		return err
 	}
+	width, err := loadDigestFrames(c)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cursors, s.journals, s.timeline, s.normalized = cursors, journals, timeline, normalized
+	s.cursors, s.journals, s.timeline, s.normalized, s.width = cursors, journals, timeline, normalized, width
 	return nil
 }
 
@@ -112,6 +117,24 @@ func (s *state) columns() map[event.Stack][]warehouse.Property {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.normalized
+}
+
+// digestFrames is how many frames share a digest in this file.
+func (s *state) digestFrames() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.width
+}
+
+func loadDigestFrames(c *conn) (n uint64, err error) {
+	v, err := c.value("SELECT value FROM meta WHERE name = ?", digestFramesKey)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := fmt.Sscan(v.(string), &n); err != nil || n == 0 {
+		return 0, fmt.Errorf("its digests cover %q frames each: the file is damaged", v)
+	}
+	return n, nil
 }
 
 // now returns the timeline.

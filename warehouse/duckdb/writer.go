@@ -255,6 +255,11 @@ func (w *writer) apply(t *transaction) error {
 			return err
 		}
 	}
+	for _, m := range t.moves {
+		if err := w.digest(m); err != nil {
+			return err
+		}
+	}
 	for _, j := range t.opens {
 		if err := w.conn.run(`UPDATE journals_seen SET highest = v.highest FROM journals v WHERE v.id = journals_seen.id AND journals_seen.highest IS NULL`); err != nil {
 			return err
