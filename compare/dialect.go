@@ -15,6 +15,8 @@ type dialect struct {
 	table func(event.Stack) string
 	// outcomes returns the name of a stack's latest outcomes, log that of all that were ever appended.
 	outcomes, log func(event.Stack) string
+	// digests returns the name of a stack's table of digests; nil: there is none.
+	digests func(event.Stack) string
 	// cursorTable is the name of the table of cursors.
 	cursorTable string
 	// digest returns a well-mixed 64-bit integer of the columns that tells NULL from empty and does not depend on the
@@ -47,6 +49,7 @@ var duckSQL = dialect{
 	table:       func(s event.Stack) string { return string(s) + ".raw" },
 	outcomes:    func(s event.Stack) string { return string(s) + ".outcomes" },
 	log:         func(s event.Stack) string { return string(s) + ".outcomes_log" },
+	digests:     func(s event.Stack) string { return string(s) + ".digests" },
 	cursorTable: "cursors",
 	// hash() folds its columns together by exclusive-or at the end, which added up would let two rows swap their last
 	// column once in 10^8 times; hashing the result again mixes it.

@@ -52,6 +52,9 @@ func Run(t *testing.T, open func(t *testing.T) warehouse.Warehouse) {
 		{"ManyOutcomes", manyOutcomes},
 		{"ConcurrentStages", concurrentStages},
 
+		{"DigestsAreOfWhatIsStored", digests},
+		{"ErasedPersonLeavesTombstones", erasure},
+
 		{"NormalisedHasFixedColumnsAtFirst", fixedOnly},
 		{"NormalisedTypes", typedColumns},
 		{"NormalisedNamesAreOnlyNames", oddNames},

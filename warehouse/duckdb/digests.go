@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -17,7 +18,7 @@ import (
 // requests announce. Corrections have no share: compare reads them as rows.
 const digestColumns = `stage VARCHAR NOT NULL, "first" BIGINT NOT NULL, "last" BIGINT NOT NULL, marks INTEGER NOT NULL, event VARCHAR, build VARCHAR, sink VARCHAR, ` +
 	`"rows" BIGINT NOT NULL, digest HUGEINT NOT NULL, places HUGEINT NOT NULL, unordered BIGINT NOT NULL, unplaced HUGEINT NOT NULL, ` +
-	`"firstFrame" BIGINT, "lastFrame" BIGINT, "firstAt" TIMESTAMP, "lastAt" TIMESTAMP, ` +
+	`"firstFrame" BIGINT, "lastFrame" BIGINT, ` +
 	`requests BIGINT NOT NULL, owed BIGINT NOT NULL, "idSum" HUGEINT NOT NULL, "badIds" BIGINT NOT NULL, ` +
 	`went BIGINT NOT NULL, rehearsed BIGINT NOT NULL, unseen BIGINT NOT NULL, retries BIGINT NOT NULL, again BIGINT NOT NULL, attempted BIGINT NOT NULL`
 
@@ -28,24 +29,34 @@ const digestFramesKey = "digestFrames"
 // digest, which costs compare time and nothing else.
 const mostBuckets = 4096
 
+// manyBuckets are closed together however few rows they have.
+const manyBuckets = 64
+
 // schema3 creates what format 3 added. Buckets that were closed before have no digests.
 func schema3(frames uint64) []string {
-	ddl := []string{fmt.Sprintf("INSERT INTO meta VALUES ('%s', '%d')", digestFramesKey, frames)}
+	ddl := []string{erasuresTable, fmt.Sprintf("INSERT INTO meta VALUES ('%s', '%d')", digestFramesKey, frames)}
 	for _, stack := range event.Stacks() {
 		ddl = append(ddl, fmt.Sprintf("CREATE TABLE %s.digests (%s)", stack, digestColumns))
 	}
 	return ddl
 }
 
-// digest closes the buckets that a cursor leaves behind: it reads their rows back in the transaction that stores the last
-// of them. Which those are follows from the cursor's two places alone, so no bucket is closed twice or skipped.
-func (w *writer) digest(m move) error {
+var _ warehouse.Digester = (*Engine)(nil)
+
+// DigestFrames implements warehouse.Digester.
+func (e *Engine) DigestFrames(context.Context) (uint64, error) { return e.state.digestFrames(), nil }
+
+// digest closes the buckets that a cursor has left behind, once enough has come together: it reads their rows back in the
+// transaction that is open. A statement costs some 10 ms whatever it reads, so one for each bucket would cost more than
+// the appends themselves (docs/decisions/0019-digests.md). What is not closed yet, compare reads as rows.
+func (w *writer) digest(t *transaction, m move) error {
 	if m.run != 0 || isLate(m.stage) {
 		return nil
 	}
+	w.undigested[m.key] += m.rows
 	width := w.e.state.digestFrames()
-	first, end := w.e.state.cursor(m.key).Frame/width, m.to.Frame/width
-	if first >= end {
+	first, end := w.e.state.digested(m.key), m.to.Frame/width
+	if first >= end || w.undigested[m.key] < w.e.o.DigestRows && end-first < manyBuckets {
 		return nil
 	}
 	if end-first > mostBuckets {
@@ -54,24 +65,46 @@ func (w *writer) digest(m move) error {
 	if err := writeDigests(w.conn, m.stack, m.stage, first, end, width); err != nil {
 		return fmt.Errorf("digests of %s, frames %d to %d: %w", m.stack, first*width, end*width-1, err)
 	}
+	w.undigested[m.key] = 0
+	if t.closed == nil {
+		t.closed = map[key]uint64{}
+	}
+	t.closed[m.key] = end
 	return nil
+}
+
+// loadDigested returns the first bucket of each stage that is not closed yet. Of a stage that never had a digest, as in a
+// file that an older build wrote, that is the one its cursor stands in: what lies before would take too long.
+func loadDigested(c *conn, cursors map[key]event.Cursor, width uint64) (map[key]uint64, error) {
+	out := map[key]uint64{}
+	for k, at := range cursors {
+		if k.run == 0 && !isLate(k.stage) {
+			out[k] = at.Frame / width
+		}
+	}
+	for _, stack := range event.Stacks() {
+		err := c.rows(fmt.Sprintf(`SELECT stage, max("last") FROM %s.digests WHERE marks > 0 GROUP BY stage`, stack), nil, func(r []any) error {
+			out[key{stack: stack, stage: warehouse.Stage(r[0].(string))}] = (uint64(r[1].(int64)) + 1) / width
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("digests: %w", err)
+		}
+	}
+	return out, nil
 }
 
 // writeDigests makes the digests of a stage for the buckets [first, end), of width frames each.
 func writeDigests(c *conn, stack event.Stack, stage warehouse.Stage, first, end, width uint64) error {
 	// Frames are literals, since only those let DuckDB skip what lies outside. The stage's name is never part of a statement.
-	mark := fmt.Sprintf(`INSERT INTO %s.digests SELECT ?, b * %d, b * %d + %d, 1, NULL, NULL, NULL, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM range(%d, %d) AS t(b)`,
-		stack, width, width, width-1, first, end)
-	if err := c.run(mark, string(stage)); err != nil {
-		return err
+	marks := fmt.Sprintf(`SELECT ?, b * %d, b * %d + %d, 1, NULL, NULL, NULL, 0, 0, 0, 0, 0, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM range(%d, %d) AS t(b)`, width, width, width-1, first, end)
+	parts, args := []string{marks}, []any{string(stage), string(stage), string(stage)}
+	if stage == warehouse.Raw {
+		parts = append(parts, rawDigests(stack, first, end, width), owedDigests(stack, first, end, width))
+	} else {
+		parts = append(parts, outcomeDigests(stack, stage, first, end, width))
 	}
-	if stage != warehouse.Raw {
-		return c.run(outcomeDigests(stack, first, end, width), string(stage), string(stage))
-	}
-	if err := c.run(rawDigests(stack, first, end, width), string(stage)); err != nil {
-		return err
-	}
-	return c.run(owedDigests(stack, first, end, width), string(stage))
+	return c.run(fmt.Sprintf("INSERT INTO %s.digests ", stack)+strings.Join(parts, "\nUNION ALL\n"), args...)
 }
 
 // digestOf is a 64-bit integer of some columns. hash() folds them together by exclusive-or at the end, so its result is
@@ -94,43 +127,47 @@ func framesOf(first, end, width uint64) string {
 }
 
 func rawDigests(stack event.Stack, first, end, width uint64) string {
-	return fmt.Sprintf(`INSERT INTO %s.digests SELECT ?, "from", "to", 0, event, build, '', count(*), sum(digest), sum(place), sum(%s), sum(CASE WHEN listed THEN place ELSE 0 END), `+
-		`min(frame), max(frame), min(at), max(at), sum(CASE WHEN item = 0 THEN 1 ELSE 0 END), sum(CASE WHEN item = 0 THEN greatest(items, 1) ELSE 0 END), coalesce(sum(tail), 0), sum(CASE WHEN item = 0 AND tail IS NULL THEN 1 ELSE 0 END), 0, 0, 0, 0, 0, 0
+	return fmt.Sprintf(`SELECT ?, "from", "to", 0, event, build, '', count(*), sum(digest), sum(place), sum(%s), sum(CASE WHEN listed THEN place ELSE 0 END), `+
+		`min(frame), max(frame), sum(CASE WHEN item = 0 THEN 1 ELSE 0 END), sum(CASE WHEN item = 0 THEN greatest(items, 1) ELSE 0 END), coalesce(sum(tail), 0), sum(CASE WHEN item = 0 AND tail IS NULL THEN 1 ELSE 0 END), 0, 0, 0, 0, 0, 0
 FROM (
-  SELECT %s, event, build, frame, request, item, "itemsInRequest" AS items, "timestamp" AS at, NOT (item = 0 AND "itemsInRequest" <= 1) AS listed,
+  SELECT %s, event, build, frame, request, item, "itemsInRequest" AS items, NOT (item = 0 AND "itemsInRequest" <= 1) AS listed,
     %s AS digest, %s AS place, %s,
     CASE WHEN item = 0 THEN TRY_CAST('0x' || substr("eventId", 21, 3) || substr("eventId", 25, 12) AS BIGINT) END AS tail
   FROM %s.raw WHERE %s
 ) GROUP BY "from", "to", event, build`,
-		stack, unordered, bucketOf(width), digestOf(`frame, request, item, "eventId", "timestamp", event, data, "dataBytes", "itemsInRequest", context`),
+		unordered, bucketOf(width), digestOf(`frame, request, item, "eventId", "timestamp", event, data, "dataBytes", "itemsInRequest", context`),
 		digestOf("frame, request, item"), before, stack, framesOf(first, end, width))
 }
 
 // owedDigests takes away the places that lists announce. One that claims more items than any body has is not believed,
 // since a line's work must be bounded: its bucket then does not add up, and compare looks at the rows.
 func owedDigests(stack event.Stack, first, end, width uint64) string {
-	return fmt.Sprintf(`INSERT INTO %s.digests SELECT ?, "from", "to", 0, NULL, NULL, NULL, 0, 0, 0, 0, -sum(place), NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+	return fmt.Sprintf(`SELECT ?, "from", "to", 0, NULL, NULL, NULL, 0, 0, 0, 0, -sum(place), NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
 FROM (
   SELECT "from", "to", %s AS place FROM (
     SELECT %s, frame, request, CAST(unnest(range(least("itemsInRequest", 65536))) AS INTEGER) AS owed FROM %s.raw WHERE %s AND item = 0 AND "itemsInRequest" > 1
   )
 ) GROUP BY "from", "to"`,
-		stack, digestOf("frame, request, owed"), bucketOf(width), stack, framesOf(first, end, width))
+		digestOf("frame, request, owed"), bucketOf(width), stack, framesOf(first, end, width))
 }
 
-func outcomeDigests(stack event.Stack, first, end, width uint64) string {
+func outcomeDigests(stack event.Stack, stage warehouse.Stage, first, end, width uint64) string {
+	place := "0" // only trace has to have the places of raw
+	if stage == warehouse.Trace {
+		place = digestOf("frame, request, item")
+	}
 	quote := func(reasons ...string) string { return "reason IN ('" + strings.Join(reasons, "', '") + "')" }
 	excused := quote(warehouse.ReasonDryRun, warehouse.ReasonNotSampled)
-	return fmt.Sprintf(`INSERT INTO %s.digests SELECT ?, "from", "to", 0, event, build, sink, count(*), sum(mark), sum(place), sum(%s), 0, `+
-		`min(frame), max(frame), min("timestamp"), max("timestamp"), 0, 0, 0, 0, `+
+	return fmt.Sprintf(`SELECT ?, "from", "to", 0, event, build, sink, count(*), sum(mark), sum(place), sum(%s), 0, `+
+		`min(frame), max(frame), 0, 0, 0, 0, `+
 		`sum(CASE WHEN digest <> 0 THEN 1 ELSE 0 END), sum(CASE WHEN excused AND digest <> 0 THEN 1 ELSE 0 END), sum(CASE WHEN excused AND digest = 0 THEN 1 ELSE 0 END), `+
 		`sum(CASE WHEN attempts > 1 THEN attempts - 1 ELSE 0 END), sum(CASE WHEN again THEN 1 ELSE 0 END), sum(CASE WHEN attempts > 0 THEN 1 ELSE 0 END)
 FROM (
-  SELECT %s, event, build, sink, frame, request, item, "timestamp", digest, attempts, reason <> '' AND %s AS excused, reason <> '' AND %s AS again,
+  SELECT %s, event, build, sink, frame, request, item, digest, attempts, reason <> '' AND %s AS excused, reason <> '' AND %s AS again,
     %s AS mark, %s AS place, %s
   FROM %s.outcomes_log WHERE revision = 0 AND stage = ? AND %s
 ) GROUP BY "from", "to", event, build, sink`,
-		stack, unordered, bucketOf(width), excused, quote(warehouse.ReasonAgain),
+		unordered, bucketOf(width), excused, quote(warehouse.ReasonAgain),
 		digestOf(`frame, request, item, event, outcome, CASE WHEN reason = '' OR `+quote(warehouse.ReasonDryRun, warehouse.ReasonNotSampled, warehouse.ReasonAgain)+` THEN '' ELSE split_part(reason, ':', 1) END, digest`),
-		digestOf("frame, request, item"), before, stack, framesOf(first, end, width))
+		place, before, stack, framesOf(first, end, width))
 }

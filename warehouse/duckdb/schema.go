@@ -82,14 +82,18 @@ func migrate(c *conn, frames uint64) error {
 	// What is there stays as it is.
 	return c.transaction(func() error {
 		if have < 2 {
-			timeline, err := loadTimeline(c)
-			if err != nil {
-				return err
-			}
-			if err := c.execAll(schema2(), views(timeline, nil)); err != nil {
+			if err := c.execAll(schema2()); err != nil {
 				return err
 			}
 		}
-		return c.execAll(schema3(frames), []string{fmt.Sprintf("UPDATE meta SET value = '%d' WHERE name = 'format'", format)})
+		timeline, err := loadTimeline(c)
+		if err != nil {
+			return err
+		}
+		properties, err := loadNormalized(c)
+		if err != nil {
+			return err
+		}
+		return c.execAll(schema3(frames), views(timeline, properties), []string{fmt.Sprintf("UPDATE meta SET value = '%d' WHERE name = 'format'", format)})
 	})
 }

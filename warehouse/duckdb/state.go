@@ -28,7 +28,8 @@ type state struct {
 	timeline event.Timeline
 
 	normalized map[event.Stack][]warehouse.Property
-	width      uint64 // frames in a bucket of digests
+	width      uint64         // frames in a bucket of digests
+	closed     map[key]uint64 // first bucket that has no digest yet
 }
 
 func (s *state) cursor(k key) event.Cursor {
@@ -91,9 +92,13 @@ func (s *state) load(c *conn) error {
 	if err != nil {
 		return err
 	}
+	closed, err := loadDigested(c, cursors, width)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cursors, s.journals, s.timeline, s.normalized, s.width = cursors, journals, timeline, normalized, width
+	s.cursors, s.journals, s.timeline, s.normalized, s.width, s.closed = cursors, journals, timeline, normalized, width, closed
 	return nil
 }
 
@@ -124,6 +129,13 @@ func (s *state) digestFrames() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.width
+}
+
+// digested is the first bucket of a stage that has no digest yet.
+func (s *state) digested(k key) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed[k]
 }
 
 func loadDigestFrames(c *conn) (n uint64, err error) {
@@ -158,6 +170,9 @@ func (s *state) commit(t *transaction) {
 	s.journals = append(s.journals, t.opens...)
 	if len(t.records) > 0 {
 		s.timeline = t.timeline // nobody else changed it meanwhile: a transaction with control records runs alone
+	}
+	for k, end := range t.closed {
+		s.closed[k] = end
 	}
 	for _, m := range t.moves {
 		s.cursors[m.key] = m.to
