@@ -36,7 +36,9 @@ func (w *world) bothWays(t *testing.T, e Warehouse, o Options) *Evidence {
 			for _, y := range x.Events[i].Examples {
 				list = append(list, Example{Kind: y.Kind, Position: y.Position, Side: y.Side, Copies: y.Copies})
 			}
-			slices.SortFunc(list, func(a, b Example) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Side, b.Side), a.Position.Compare(b.Position)) })
+			slices.SortFunc(list, func(a, b Example) int {
+				return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Side, b.Side), a.Position.Compare(b.Position))
+			})
 			x.Events[i].Examples = list
 		}
 		return x

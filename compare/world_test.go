@@ -187,7 +187,7 @@ func (w *world) store(plant ...string) *duckdb.Engine {
 	w.t.Helper()
 	path := filepath.Join(w.dir, "warehouse", "sparrow.duckdb")
 	open := func() *duckdb.Engine {
-		e, err := duckdb.Open(duckdb.Options{Path: path, DigestFrames: w.digestFrames, DigestRows: 1})
+		e, err := duckdb.Open(duckdb.Options{Path: path, DigestFrames: w.digestFrames, DigestRows: -1})
 		if err != nil {
 			w.t.Fatal(err)
 		}
