@@ -16,7 +16,7 @@ import (
 )
 
 type compareFlags struct {
-	exact bool
+	exact               bool
 	window, format, out string
 	wait                time.Duration
 	examples            int

@@ -91,20 +91,26 @@ func (e *Engine) Erase(ctx context.Context, who warehouse.Person, by string) (wa
 
 // alone runs fn on a connection while nobody else writes.
 func (e *Engine) alone(fn func(*conn) error) error {
-	e.shared.Lock()
-	defer e.shared.Unlock()
-	if e.db == nil {
-		return e.failed
+	opened, err := func() (int, error) {
+		e.shared.Lock()
+		defer e.shared.Unlock()
+		if e.db == nil {
+			return e.opened, &commitError{e.failed} // have it opened again
+		}
+		c, err := e.db.connect()
+		if err != nil {
+			return e.opened, err
+		}
+		defer c.close()
+		if err := fn(c); err != nil {
+			return e.opened, err
+		}
+		return e.opened, e.syncNames()
+	}()
+	if err != nil && broken(err) {
+		e.reopen(opened, err)
 	}
-	c, err := e.db.connect()
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	if err := fn(c); err != nil {
-		return err
-	}
-	return e.syncNames()
+	return err
 }
 
 // spots finds the person's events on either stack, in order. What is no JSON, or no UTF-8, counts as the person's if the
