@@ -16,6 +16,7 @@ import (
 )
 
 type compareFlags struct {
+	exact               bool
 	window, format, out string
 	wait                time.Duration
 	examples            int
@@ -45,6 +46,7 @@ changed meanwhile, 124 the wait ran out before the window was closed.`,
 	g.StringVar(&f.format, "format", "text", "text, json, junit, markdown or html")
 	g.StringVar(&f.out, "out", "", "file for the report (default: standard output)")
 	g.IntVar(&f.examples, "examples", 5, "ids to name for each event and kind of difference")
+	g.BoolVar(&f.exact, "exact", false, "read every row, whatever the digests that the warehouse keeps say")
 	g.BoolVar(&p.plain, "plain", false, "no colour and no progress on a terminal")
 	g.BoolVar(&p.json, "json", false, "the same as --format json")
 	p.serverFlag(c)
@@ -66,7 +68,7 @@ func (p *program) runCompare(ctx context.Context, f *compareFlags) error {
 	if f.examples < 1 || f.wait < 0 {
 		return usage("--examples %d, --wait %s: want at least one example, and no negative time", f.examples, f.wait)
 	}
-	report, err := p.judge(ctx, compare.Options{Window: window, Wait: f.wait, Examples: f.examples})
+	report, err := p.judge(ctx, compare.Options{Window: window, Wait: f.wait, Examples: f.examples, Exact: f.exact})
 	status := compare.ExitStatus(compare.Verdict{}, err)
 	if report != nil {
 		status = compare.ExitStatus(report.Verdict, err)

@@ -189,7 +189,7 @@ Start with "sparrow up". It tells what to do next.`,
 	f.StringVar(&p.data, "data", "", "data folder (default: setting data)")
 	root.AddCommand(
 		p.up(), p.mirror(), p.dispatcher(), p.trace(), p.warehouse(), p.sandbox(),
-		p.send(), p.query(), p.compare(), p.deploy(), p.dead(), p.doctor(), p.version(),
+		p.send(), p.query(), p.erase(), p.compare(), p.deploy(), p.dead(), p.doctor(), p.version(),
 	)
 	return root
 }

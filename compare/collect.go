@@ -25,6 +25,7 @@ type Options struct {
 	Progress  func(Progress)    // told after each look, from the calling goroutine; nil: nobody
 	Examples  int               // per event name and kind; 0: 5
 	Events    int               // event names listed singly; 0: 5,000
+	Exact     bool              // read every row, whatever digests say
 	ChunkRows uint64            // rows joined in one statement; 0: 2,000,000
 	QueryWait time.Duration     // bound of one statement; 0: 5 minutes
 	Now       func() time.Time  // nil: time.Now
@@ -70,6 +71,8 @@ type collector struct {
 	o   Options
 	sql dialect // of the warehouse; see speak
 	ev  *Evidence
+
+	digests coverage // what need not be read row by row
 
 	late map[stageAt]event.Cursor // how many corrections there were of each stage when the reading began
 }

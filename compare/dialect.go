@@ -16,6 +16,8 @@ type dialect struct {
 	// outcomes returns the name of a stack's latest outcomes, log that of all first ones (and more, of later revisions),
 	// corrections that of all later ones (and more).
 	outcomes, log, corrections func(event.Stack) string
+	// digests returns the name of a stack's table of digests; nil: there is none.
+	digests func(event.Stack) string
 	// cursorTable is the name of the table of cursors.
 	cursorTable string
 	// expiredTable is the name of the table of what retention deleted; empty: the engine keeps none.
@@ -64,6 +66,7 @@ var duckSQL = dialect{
 	outcomes:    func(s event.Stack) string { return string(s) + ".outcomes" },
 	log:         func(s event.Stack) string { return string(s) + ".outcomes_log" },
 	corrections: func(s event.Stack) string { return string(s) + ".outcomes_log" },
+	digests:     func(s event.Stack) string { return string(s) + ".digests" },
 	cursorTable: "cursors", expiredTable: "expired",
 	// hash() folds its columns together by exclusive-or at the end, which added up would let two rows swap their last
 	// column once in 10^8 times; hashing the result again mixes it.

@@ -27,6 +27,8 @@ type Evidence struct {
 	Events []Event         `json:"events"`           // by stage; those that differ first, then by rows, most first
 	Folded []Folded        `json:"folded,omitempty"` // at most one for each stage
 	Lost   Lost            `json:"lost"`
+	// Readings say how each stage was compared, raw first.
+	Readings []Reading `json:"readings,omitempty"`
 	// NotExercised lists events seen outside the window within 28 days before its end, and not in it.
 	NotExercised     []Unexercised `json:"notExercised,omitempty"`
 	MoreNotExercised int           `json:"moreNotExercised,omitempty"` // names left out of NotExercised

@@ -32,6 +32,9 @@ func (c *collector) gather(ctx context.Context) error {
 	if err != nil || c.ev.Window.Empty() {
 		return err
 	}
+	if err := c.cover(ctx); err != nil {
+		return err
+	}
 	live, candidate := c.edges(warehouse.Raw, holes)
 	if err := c.rows(ctx, live, candidate); err != nil {
 		return err
@@ -48,6 +51,9 @@ func (c *collector) edges(stage warehouse.Stage, holes map[event.Stack][]Hole) (
 // whole is the window as one part.
 func (c *collector) whole() part {
 	w := c.ev.Window
+	if origin, width := c.digests.grid(w); width > 0 {
+		return part{first: w.First, last: w.Last, origin: origin, width: width}
+	}
 	return part{first: w.First, last: w.Last, origin: w.First, width: bucketWidth(w)}
 }
 
@@ -99,6 +105,17 @@ func (c *collector) rows(ctx context.Context, live, candidate edge) error {
 	if err != nil {
 		return err
 	}
+	if c.digests.on() {
+		// Digests are as old as their rows. What was taken out of the table since, they do not know.
+		same, err := c.undisturbed(ctx, whole)
+		if err != nil {
+			return err
+		}
+		if !same {
+			c.digests.refuse("the warehouse holds another number of rows than its digests have counted")
+			return c.rows(ctx, live, candidate)
+		}
+	}
 	all := union(l.buckets, k.buckets)
 	odd, err := c.odd(ctx, l, k, all, whole)
 	if err != nil {
@@ -121,6 +138,7 @@ func (c *collector) rows(ctx context.Context, live, candidate edge) error {
 			return err
 		}
 	}
+	c.read(warehouse.Raw, l, k, odd)
 	c.ev.Candidate.Absent, c.ev.Live.Absent, c.ev.Lost.Events = t.missingRequests, t.extraRequests, t.lost
 	if err := c.exemplify(ctx, t, live.stack, candidate.stack); err != nil {
 		return err
@@ -165,22 +183,27 @@ func (p profile) lists() bool {
 
 func (c *collector) profile(ctx context.Context, s *Side, p part) (profile, error) {
 	out := profile{buckets: map[uint64]bucket{}, events: map[string]uint64{}}
-	s.Rows = 0
-	err := c.query(ctx, c.sql.profile(s.Stack, p), func(r *row) {
-		b := bucket{rows: r.count(1), digest: r.sum(2), requests: r.count(3), owed: r.count(4)}
-		out.buckets[r.count(0)] = b
-		s.Rows += b.rows
-	})
-	if err != nil {
-		return out, err
+	s.Rows, s.Builds = 0, []BuildSeen{}
+	for _, x := range c.digests.split(warehouse.Raw, p) {
+		err := c.query(ctx, x.pick(c.sql.profile, c.sql.digestProfile)(s.Stack, x.part), func(r *row) {
+			b := bucket{rows: r.count(1), digest: r.sum(2), requests: r.count(3), owed: r.count(4)}
+			out.buckets[r.count(0)] = b
+			s.Rows += b.rows
+		})
+		if err != nil {
+			return out, err
+		}
+		if err := c.query(ctx, x.pick(c.sql.names, c.sql.digestNames)(s.Stack, x.part), func(r *row) { out.events[shorten(r.text(0))] += r.count(1) }); err != nil {
+			return out, err
+		}
+		err = c.query(ctx, x.pick(c.sql.builds, c.sql.digestBuilds)(s.Stack, x.part), func(r *row) {
+			s.Builds = addBuild(s.Builds, BuildSeen{ID: r.text(0), Rows: r.count(1), First: r.count(2), Last: r.count(3)})
+		})
+		if err != nil {
+			return out, err
+		}
 	}
-	if err := c.query(ctx, c.sql.names(s.Stack, p), func(r *row) { out.events[shorten(r.text(0))] += r.count(1) }); err != nil {
-		return out, err
-	}
-	err = c.query(ctx, c.sql.builds(s.Stack, p), func(r *row) {
-		s.Builds = append(s.Builds, BuildSeen{ID: r.text(0), Rows: r.count(1), First: r.count(2), Last: r.count(3)})
-	})
-	return out, err
+	return out, nil
 }
 
 // odd returns the buckets that have to be joined row by row.
@@ -189,10 +212,13 @@ func (c *collector) odd(ctx context.Context, l, k profile, all []uint64, whole p
 	for _, b := range all {
 		odd[b] = l.buckets[b] != k.buckets[b]
 	}
-	if l.lists() {
-		// Buckets that are alike have the same places taken and owed, so one side tells for both.
-		err := c.query(ctx, c.sql.places(c.ev.Live.Stack, whole), func(r *row) { odd[r.count(0)] = true })
-		if err != nil {
+	// Buckets that are alike have the same places taken and owed, so one side tells for both. Digests also tell where one
+	// is taken twice.
+	for _, x := range c.digests.split(warehouse.Raw, whole) {
+		if !x.digested && !l.lists() {
+			continue
+		}
+		if err := c.query(ctx, x.pick(c.sql.places, c.sql.digestPlaces)(c.ev.Live.Stack, x.part), func(r *row) { odd[r.count(0)] = true }); err != nil {
 			return nil, err
 		}
 	}
@@ -216,13 +242,15 @@ func union(a, b map[uint64]bucket) []uint64 {
 func (c *collector) requests(ctx context.Context, l, k profile, odd, all []uint64, whole part) error {
 	var live, candidate, either requestCount
 	if len(odd) < len(all) {
-		err := c.query(ctx, c.sql.firsts(c.ev.Live.Stack, whole), func(r *row) {
-			if _, found := slices.BinarySearch(odd, r.count(0)); !found {
-				either.add(requestCount{requests: r.count(1), idSum: r.sum(2), badIDs: r.count(3)})
+		for _, x := range c.digests.split(warehouse.Raw, whole) {
+			err := c.query(ctx, x.pick(c.sql.firsts, c.sql.digestFirsts)(c.ev.Live.Stack, x.part), func(r *row) {
+				if _, found := slices.BinarySearch(odd, r.count(0)); !found {
+					either.add(requestCount{requests: r.count(1), idSum: r.sum(2), badIDs: r.count(3)})
+				}
+			})
+			if err != nil {
+				return err
 			}
-		})
-		if err != nil {
-			return err
 		}
 		live, candidate = either, either
 	}
@@ -288,7 +316,7 @@ func chunks(buckets []uint64, l, k profile, whole part, rows uint64) []part {
 	for i := range parts {
 		p := &parts[i]
 		from, to := p.buckets[0], p.buckets[len(p.buckets)-1]
-		p.first = whole.origin + from*whole.width
+		p.first = max(whole.first, whole.origin+from*whole.width)
 		p.last = min(whole.last, whole.origin+to*whole.width+whole.width-1)
 		if to-from+1 == uint64(len(p.buckets)) {
 			p.buckets = nil // without a gap: the frames say it all

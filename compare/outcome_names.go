@@ -71,13 +71,19 @@ func (n names) into(ev *Evidence, stack event.Stack, out map[warehouse.Stage]sta
 
 // add counts rows of a build.
 func (s *StageSide) add(b BuildSeen) {
-	for i := range s.Builds {
-		if x := &s.Builds[i]; x.ID == b.ID {
-			x.Rows += b.Rows
-			x.First, x.Last = min(x.First, b.First), max(x.Last, b.Last)
-			return
-		}
+	s.Builds = addBuild(s.Builds, b)
+}
+
+// addBuild counts rows of a build in a list by first frame.
+func addBuild(list []BuildSeen, b BuildSeen) []BuildSeen {
+	i := slices.IndexFunc(list, func(x BuildSeen) bool { return x.ID == b.ID })
+	if i < 0 {
+		list = append(list, b)
+	} else {
+		x := &list[i]
+		x.Rows += b.Rows
+		x.First, x.Last = min(x.First, b.First), max(x.Last, b.Last)
 	}
-	s.Builds = append(s.Builds, b)
-	slices.SortFunc(s.Builds, func(a, b BuildSeen) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.ID, b.ID)) })
+	slices.SortFunc(list, func(a, b BuildSeen) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.ID, b.ID)) })
+	return list
 }

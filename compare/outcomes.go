@@ -92,6 +92,16 @@ func (c *collector) outcomes(ctx context.Context, holes map[event.Stack][]Hole) 
 		return nil
 	}
 	whole := c.whole()
+	if c.digests.on() {
+		same, err := c.undisturbedOutcomes(ctx, names, whole)
+		if err != nil {
+			return err
+		}
+		if !same {
+			c.digests.refuse("the warehouse holds another number of outcomes than its digests have counted")
+			whole = c.whole()
+		}
+	}
 	l, err := c.outcomeProfile(ctx, c.ev.Live.Stack, liveSink, names, whole)
 	if err != nil {
 		return err
@@ -123,8 +133,14 @@ func (c *collector) outcomes(ctx context.Context, holes map[event.Stack][]Hole) 
 		t := newTally(name, lp.events, kp.events)
 		live, candidate := c.edges(name, holes)
 		live.traceCorrected, candidate.traceCorrected = len(l[warehouse.Trace].late) > 0, len(k[warehouse.Trace].late) > 0
-		for _, p := range chunks(alike, lp.profile, profile{}, whole, c.o.ChunkRows) {
-			// Where both sides are alike they may still have sent the same events twice, and one side tells for both.
+		// Where both sides are alike they may still have sent the same events twice, and one side tells for both.
+		told, unread := c.digests.told(name, alike)
+		for _, p := range chunks(told, profile{}, profile{}, whole, c.o.ChunkRows) {
+			if err := c.query(ctx, c.sql.digestRepeated(live.stack, name, p), func(r *row) { odd[r.count(0)] = true }); err != nil {
+				return err
+			}
+		}
+		for _, p := range chunks(unread, lp.profile, profile{}, whole, c.o.ChunkRows) {
 			if err := c.query(ctx, c.sql.repeated(live.stack, name, p), func(r *row) { odd[r.count(0)] = true }); err != nil {
 				return err
 			}
@@ -135,6 +151,7 @@ func (c *collector) outcomes(ctx context.Context, holes map[event.Stack][]Hole) 
 				return err
 			}
 		}
+		c.read(name, lp.profile, kp.profile, slices.Collect(maps.Keys(odd)))
 		for n, count := range lp.misrouted {
 			t.of(n).MisroutedLive += count
 		}
@@ -202,22 +219,28 @@ func (c *collector) outcomeProfile(ctx context.Context, stack event.Stack, sink 
 	for _, s := range stages {
 		out[s] = stageProfile{profile: profile{buckets: map[uint64]bucket{}, events: map[string]uint64{}}, late: map[uint64]bool{}, misrouted: map[string]uint64{}}
 	}
-	err := c.query(ctx, c.sql.outcomeProfile(stack, stages, p), func(r *row) {
-		out[warehouse.Stage(r.text(0))].buckets[r.count(1)] = bucket{rows: r.count(2), digest: r.sum(3)}
-	})
-	if err != nil {
-		return nil, err
+	n := names{}
+	for _, x := range c.digests.splitStages(stages, p) {
+		profile, counts := c.sql.outcomeProfile(stack, x.stages, x.part), c.sql.outcomeNames(stack, false, sink, x.stages, x.part)
+		if x.digested {
+			profile, counts = c.sql.digestOutcomeProfile(stack, x.stages, x.part), c.sql.digestOutcomeNames(stack, sink, x.stages, x.part)
+		}
+		err := c.query(ctx, profile, func(r *row) {
+			out[warehouse.Stage(r.text(0))].buckets[r.count(1)] = bucket{rows: r.count(2), digest: r.sum(3)}
+		})
+		if err != nil {
+			return nil, err
+		}
+		if err := c.query(ctx, counts, n.plus); err != nil {
+			return nil, err
+		}
 	}
 	late := map[uint64]bool{}
-	err = c.query(ctx, c.sql.late(stack, stages, p), func(r *row) {
+	err := c.query(ctx, c.sql.late(stack, stages, p), func(r *row) {
 		out[warehouse.Stage(r.text(0))].late[r.count(1)] = true
 		late[r.count(1)] = true
 	})
 	if err != nil {
-		return nil, err
-	}
-	n := names{}
-	if err := c.query(ctx, c.sql.outcomeNames(stack, false, sink, stages, p), n.plus); err != nil {
 		return nil, err
 	}
 	if len(late) > 0 {
@@ -255,8 +278,10 @@ func (c *collector) unanswered(ctx context.Context, stages []warehouse.Stage, p 
 		return out, nil
 	}
 	for _, side := range []Side{c.ev.Live, c.ev.Candidate} {
-		if err := c.query(ctx, c.sql.unanswered(side.Stack, p), func(r *row) { out[r.count(0)] = true }); err != nil {
-			return nil, err
+		for _, x := range c.digests.splitBoth(warehouse.Raw, warehouse.Trace, p) {
+			if err := c.query(ctx, x.pick(c.sql.unanswered, c.sql.digestUnanswered)(side.Stack, x.part), func(r *row) { out[r.count(0)] = true }); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return out, nil

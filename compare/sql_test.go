@@ -47,9 +47,25 @@ func TestStatements(t *testing.T) {
 	}}
 	all := []warehouse.Stage{"trace", "ga4", "o'hara"}
 	corrected := edge{stack: event.Blue, cursor: candidate.cursor, holes: candidate.holes, corrected: true, traceCorrected: true}
-	t.Run("duckdb/expired", func(t *testing.T) { // the only engine that keeps such a table
-		golden(t, filepath.Join("duckdb", "expired.sql"), duckSQL.expired(Window{First: 3, Last: 33335})+"\n")
-	})
+	// The engine that keeps a table of what retention deleted, and digests.
+	for name, sql := range map[string]string{
+		"expired":                duckSQL.expired(Window{First: 3, Last: 33335}),
+		"digest-marks":           duckSQL.marks(event.Green, whole),
+		"digest-profile":         duckSQL.digestProfile(event.Green, some),
+		"digest-names":           duckSQL.digestNames(event.Green, whole),
+		"digest-builds":          duckSQL.digestBuilds(event.Green, whole),
+		"digest-places":          duckSQL.digestPlaces(event.Green, whole),
+		"digest-firsts":          duckSQL.digestFirsts(event.Green, whole),
+		"digest-outcome-profile": duckSQL.digestOutcomeProfile(event.Green, all, whole),
+		"digest-outcome-names":   duckSQL.digestOutcomeNames(event.Green, liveSink, all, whole),
+		"digest-repeated":        duckSQL.digestRepeated(event.Green, "o'hara", some),
+		"digest-unanswered":      duckSQL.digestUnanswered(event.Green, whole),
+		"digest-count":           duckSQL.digestCount(event.Green, all, whole),
+		"count":                  duckSQL.count(event.Green, whole),
+		"outcome-count":          duckSQL.outcomeCount(event.Green, all, whole),
+	} {
+		t.Run("duckdb/"+name, func(t *testing.T) { golden(t, filepath.Join("duckdb", name+".sql"), sql+"\n") })
+	}
 	for engine, d := range map[string]dialect{"duckdb": duckSQL, "bigquery": googleSQL("")} {
 		for name, sql := range map[string]string{
 			"cursors":                    d.cursors(),

@@ -32,9 +32,9 @@ type StageSide struct {
 
 // reasons that say why an outcome need not look like the other side's.
 const (
-	dryRun     = "dry-run"
-	notSampled = "not sampled"
-	sentAgain  = "sent again after a crash"
+	dryRun     = warehouse.ReasonDryRun
+	notSampled = warehouse.ReasonNotSampled
+	sentAgain  = warehouse.ReasonAgain
 )
 
 // sinkOf is the project that a stack in that role sends to.

@@ -137,6 +137,11 @@ func (r Report) about() string {
 		}
 		line(s.role, "%-5s %s, %s, %s%s", s.Stack, BuildName(s.Build), count(s.Rows, "row"), requests(s.Requests), state)
 	}
+	for _, x := range ev.Readings {
+		if x.Digested > 0 || x.Refused != "" {
+			line("read", "%s", x)
+		}
+	}
 	if ev.Ledger.Complete {
 		line("ledger", "%s accepted", requests(ev.Ledger.Requests))
 	}

@@ -37,6 +37,8 @@ type world struct {
 	next     uint64 // frame
 	random   *rand.Rand
 
+	digestFrames uint64 // of the file; 0: as by default, which no small world fills
+
 	// hooks, for what goes wrong while Collect reads
 	onStatus func(n int, s *Status) error
 	onLedger func(l *Ledger) error
@@ -194,7 +196,7 @@ func (w *world) store(plant ...string) warehouse.Warehouse {
 	}
 	path := filepath.Join(w.dir, "warehouse", "sparrow.duckdb")
 	open := func() *duckdb.Engine {
-		e, err := duckdb.Open(duckdb.Options{Path: path})
+		e, err := duckdb.Open(duckdb.Options{Path: path, DigestFrames: w.digestFrames, DigestRows: -1})
 		if err != nil {
 			w.t.Fatal(err)
 		}

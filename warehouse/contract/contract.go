@@ -52,6 +52,9 @@ func RunIn(t *testing.T, d Dialect, open func(t *testing.T) warehouse.Warehouse)
 		{"ManyOutcomes", manyOutcomes},
 		{"ConcurrentStages", concurrentStages},
 
+		{"DigestsAreOfWhatIsStored", digests},
+		{"ErasedPersonLeavesTombstones", erasure},
+
 		{"NormalisedHasFixedColumnsAtFirst", fixedOnly},
 		{"NormalisedTypes", typedColumns},
 		{"NormalisedNamesAreOnlyNames", oddNames},

@@ -132,20 +132,20 @@ func openFile(o Options) (*database, error) {
 		}
 		return nil, err
 	}
-	if err := prepareFile(db); err != nil {
+	if err := prepareFile(db, o.DigestFrames); err != nil {
 		db.close()
 		return nil, err
 	}
 	return db, nil
 }
 
-func prepareFile(db *database) error {
+func prepareFile(db *database, frames uint64) error {
 	c, err := db.connect()
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	if err := migrate(c); err != nil {
+	if err := migrate(c, frames); err != nil {
 		return err
 	}
 	// Last, since nothing can be set afterwards. Read-only alone would still let a SELECT read and write files.

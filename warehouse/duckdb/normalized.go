@@ -174,8 +174,8 @@ func normalizedView(stack event.Stack, properties []warehouse.Property) string {
 	for i, p := range properties {
 		add(p.Type, names[i], append([]string{"properties"}, p.Keys...)...)
 	}
-	return fmt.Sprintf(`CREATE OR REPLACE VIEW %[1]s.raw_normalized AS SELECT %[2]s FROM (SELECT * EXCLUDE (data), %[3]s FROM (SELECT * EXCLUDE (data), %[4]s AS data FROM %[1]s.raw))`,
-		stack, strings.Join(columns, ", "), strings.Join(values, ", "), mended)
+	return fmt.Sprintf(`CREATE OR REPLACE VIEW %[1]s.raw_normalized AS SELECT %[2]s FROM (SELECT * EXCLUDE (data), %[3]s FROM (SELECT * EXCLUDE (data), %[4]s AS data FROM %[1]s.raw WHERE %[5]s))`,
+		stack, strings.Join(columns, ", "), strings.Join(values, ", "), mended, isRow)
 }
 
 // normalizedUnion shows both stacks' rows by role, with the columns of the stack that has the role now.

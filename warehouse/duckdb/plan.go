@@ -25,7 +25,8 @@ type transaction struct {
 	records  []event.Record      // control records not seen before
 	timeline event.Timeline      // with records
 	rows     [kinds]int
-	whole    []*pending // batches that are wholly stored with this transaction
+	closed   map[key]uint64 // of stages whose digests it writes: the first bucket that has none yet
+	whole    []*pending     // batches that are wholly stored with this transaction
 }
 
 // A transaction's two kinds of rows, each with bounds of its own.

@@ -12,7 +12,7 @@ const format = 3
 
 // schema creates everything that a file of this format holds. Tables have no keys: DuckDB would keep an index in memory
 // for each, and the one cursor per stage already makes appends idempotent.
-func schema() []string {
+func schema(frames uint64) []string {
 	ddl := []string{
 		"CREATE TABLE meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL)",
 		fmt.Sprintf("INSERT INTO meta VALUES ('format', '%d')", format),
@@ -27,7 +27,7 @@ func schema() []string {
 	for _, stack := range event.Stacks() {
 		ddl = append(ddl, fmt.Sprintf("CREATE SCHEMA %s", stack), fmt.Sprintf("CREATE TABLE %s.raw (%s)", stack, rawColumns))
 	}
-	return append(append(ddl, schema2()...), schema3()...)
+	return append(append(ddl, schema2()...), schema3(frames)...)
 }
 
 // schema2 creates what format 2 added.
@@ -45,13 +45,20 @@ func schema2() []string {
 }
 
 // schema3 creates what format 3 added: an earlier build would take rows that retention deleted for lost.
-func schema3() []string { return []string{expiredTable} }
+// It brought digests and erasures, too.
+func schema3(frames uint64) []string {
+	ddl := []string{expiredTable, erasuresTable, fmt.Sprintf("INSERT INTO meta VALUES ('%s', '%d')", digestFramesKey, frames)}
+	for _, stack := range event.Stacks() {
+		ddl = append(ddl, fmt.Sprintf("CREATE TABLE %s.digests (%s)", stack, digestColumns))
+	}
+	return ddl
+}
 
 // errNewer says that the file was written by a newer build.
 var errNewer = errors.New("a newer build wrote it")
 
 // migrate brings the file to this build's format: creates it, or refuses it.
-func migrate(c *conn) error {
+func migrate(c *conn, frames uint64) error {
 	n, err := c.value("SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'main' AND table_name = 'meta'")
 	if err != nil {
 		return err
@@ -65,7 +72,7 @@ func migrate(c *conn) error {
 			return errors.New("it is a DuckDB file of something else: give the warehouse a file of its own")
 		}
 		return c.transaction(func() error {
-			return c.execAll(schema(), views(event.Timeline{}, nil))
+			return c.execAll(schema(frames), views(event.Timeline{}, nil))
 		})
 	}
 	v, err := c.value("SELECT value FROM meta WHERE name = 'format'")
@@ -82,16 +89,21 @@ func migrate(c *conn) error {
 	if have == format {
 		return nil
 	}
-	// Nothing that is there changes.
+	// What is there stays as it is.
 	return c.transaction(func() error {
+		if have < 2 {
+			if err := c.execAll(schema2()); err != nil {
+				return err
+			}
+		}
 		timeline, err := loadTimeline(c)
 		if err != nil {
 			return err
 		}
-		var added []string
-		if have < 2 {
-			added = append(schema2(), views(timeline, nil)...)
+		properties, err := loadNormalized(c)
+		if err != nil {
+			return err
 		}
-		return c.execAll(added, schema3(), []string{fmt.Sprintf("UPDATE meta SET value = '%d' WHERE name = 'format'", format)})
+		return c.execAll(schema3(frames), views(timeline, properties), []string{fmt.Sprintf("UPDATE meta SET value = '%d' WHERE name = 'format'", format)})
 	})
 }

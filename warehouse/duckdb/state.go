@@ -29,6 +29,8 @@ type state struct {
 	timeline event.Timeline
 
 	normalized map[event.Stack][]warehouse.Property
+	width      uint64         // frames in a bucket of digests
+	closed     map[key]uint64 // first bucket that has no digest yet
 }
 
 func (s *state) cursor(k key) event.Cursor {
@@ -87,9 +89,17 @@ func (s *state) load(c *conn) error {
 	if err != nil {
 		return err
 	}
+	width, err := loadDigestFrames(c)
+	if err != nil {
+		return err
+	}
+	closed, err := loadDigested(c, cursors, width)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cursors, s.journals, s.timeline, s.normalized = cursors, journals, timeline, normalized
+	s.cursors, s.journals, s.timeline, s.normalized, s.width, s.closed = cursors, journals, timeline, normalized, width, closed
 	return nil
 }
 
@@ -115,6 +125,31 @@ func (s *state) columns() map[event.Stack][]warehouse.Property {
 	return s.normalized
 }
 
+// digestFrames is how many frames share a digest in this file.
+func (s *state) digestFrames() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.width
+}
+
+// digested is the first bucket of a stage that has no digest yet.
+func (s *state) digested(k key) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed[k]
+}
+
+func loadDigestFrames(c *conn) (n uint64, err error) {
+	v, err := c.value("SELECT value FROM meta WHERE name = ?", digestFramesKey)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := fmt.Sscan(v.(string), &n); err != nil || n == 0 {
+		return 0, fmt.Errorf("its digests cover %q frames each: the file is damaged", v)
+	}
+	return n, nil
+}
+
 // now returns the timeline.
 func (s *state) now() event.Timeline {
 	s.mu.Lock()
@@ -136,6 +171,9 @@ func (s *state) commit(t *transaction) {
 	s.journals = append(s.journals, t.opens...)
 	if len(t.records) > 0 {
 		s.timeline = t.timeline // nobody else changed it meanwhile: a transaction with control records runs alone
+	}
+	for k, end := range t.closed {
+		s.closed[k] = end
 	}
 	for _, m := range t.moves {
 		s.cursors[m.key] = m.to

@@ -41,10 +41,10 @@ func views(t event.Timeline, properties map[event.Stack][]warehouse.Property) []
 		out = append(out, normalizedView(stack, properties[stack]))
 	}
 	for _, r := range roles {
-		for _, table := range []string{"raw", "outcomes"} {
+		for table, shown := range map[string]string{"raw": isRow, "outcomes": isOutcome} {
 			var parts []string
 			for _, stack := range event.Stacks() {
-				parts = append(parts, fmt.Sprintf(`SELECT *, '%s' AS stack FROM %s.%s WHERE run = 0 AND %s`, stack, stack, table, within(r.spans(t, stack))))
+				parts = append(parts, fmt.Sprintf(`SELECT *, '%s' AS stack FROM %s.%s WHERE run = 0 AND %s AND %s`, stack, stack, table, within(r.spans(t, stack)), shown))
 			}
 			out = append(out, fmt.Sprintf("CREATE OR REPLACE VIEW %s.%s AS %s", r.schema, table, strings.Join(parts, " UNION ALL ")))
 		}

@@ -29,10 +29,12 @@ type writer struct {
 	// Owned by run.
 	single  int // how many batches to try one at a time, since together they failed
 	commits int // since the rows were counted
+
+	undigested map[key]int // rows since the last digest or opening; about, since a transaction may fail
 }
 
 func newWriter(e *Engine, stack event.Stack) *writer {
-	w := &writer{e: e, stack: stack}
+	w := &writer{e: e, stack: stack, undigested: map[key]int{}}
 	w.queue = newQueue(e.o.QueueBatches, e.o.QueueBytes, func(batches int, bytes int64) {
 		e.gate.set(stack, batches)
 		e.metrics.queued(stack, batches, bytes)
@@ -253,6 +255,11 @@ func (w *writer) apply(t *transaction) error {
 	}
 	if w.e.fault != nil {
 		if err := w.e.fault(t); err != nil {
+			return err
+		}
+	}
+	for _, m := range t.moves {
+		if err := w.digest(t, m); err != nil {
 			return err
 		}
 	}

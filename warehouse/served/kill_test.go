@@ -36,7 +36,8 @@ func TestMain(m *testing.M) {
 
 // serve is a warehouse process.
 func serve(path string) error {
-	e, err := duckdb.Open(duckdb.Options{Path: path})
+	// Digests of a few frames each, so that they too are cut off half-way.
+	e, err := duckdb.Open(duckdb.Options{Path: path, DigestFrames: 4, DigestRows: 30})
 	if err != nil {
 		return err
 	}
@@ -83,13 +84,16 @@ func (p *process) kill() {
 	p.cmd.Wait()
 }
 
-// rounds is how often TestKill kills: ten times, or as SPARROW_SOAK says.
-func rounds(t *testing.T) int {
-	n, err := strconv.Atoi(os.Getenv("SPARROW_SOAK"))
-	if err != nil || n < 1 {
-		return 10
+// rounds is how often TestKill kills: five times, or with SPARROW_SOAK a hundred, or as often as that says.
+func rounds() int {
+	soak := os.Getenv("SPARROW_SOAK")
+	if soak == "" {
+		return 5
 	}
-	return n
+	if n, err := strconv.Atoi(soak); err == nil && n > 1 {
+		return n
+	}
+	return 100
 }
 
 // feeder appends what a stage of a stack makes of a journal through whatever process runs now, as a feed does: from the
@@ -277,7 +281,7 @@ func TestKill(t *testing.T) {
 		feeding.Go(func() { f.run(ctx, t, url, own) })
 	}
 	slowest := time.Duration(0)
-	for n := range rounds(t) {
+	for n := range rounds() {
 		// The moment is what varies: between two appends, within one, while the file is being opened, at a checkpoint.
 		time.Sleep(time.Duration(r.IntN(400)) * time.Millisecond)
 		current.kill()
@@ -327,6 +331,13 @@ func TestKill(t *testing.T) {
 		compare(t, e, fmt.Sprintf(`SELECT "eventId", data FROM %s.raw`, f.stack), want)
 		t.Logf("%s: %d rows, cursor %v, acknowledged %v", f.stack, len(want), at, f.acknowledged)
 	}
+	for _, f := range feeders {
+		if f.stage == tracker.Late() {
+			continue
+		}
+		of := map[bool]string{true: "raw WHERE run = 0", false: "outcomes_log WHERE run = 0 AND revision = 0"}[f.stage == warehouse.Raw]
+		digests(t, e, f.stack, f.stage, of)
+	}
 	// And the views, for as far as both stacks have come.
 	green, _ := e.Cursor(t.Context(), event.Green, 0, warehouse.Raw)
 	blue, _ := e.Cursor(t.Context(), event.Blue, 0, warehouse.Raw)
@@ -338,6 +349,27 @@ func TestKill(t *testing.T) {
 	for _, view := range []string{"live", "staging"} {
 		compare(t, e, fmt.Sprintf(`SELECT "eventId", data FROM %s.raw WHERE frame < %d`, view, both), want)
 	}
+}
+
+// digests checks that each bucket was closed once, and that its digest counts the rows that are there.
+func digests(t *testing.T, w warehouse.Warehouse, stack event.Stack, stage warehouse.Stage, of string) {
+	t.Helper()
+	rows, err := w.Query(t.Context(), warehouse.Query{SQL: fmt.Sprintf(`
+WITH closed AS (SELECT "first", "last", CAST(sum(marks) AS BIGINT) AS marks, CAST(sum("rows") AS BIGINT) AS n FROM %[1]s.digests WHERE stage = '%[2]s' GROUP BY "first", "last"),
+there AS (SELECT frame // 4 * 4 AS "first", count(*) AS n FROM %[1]s.%[3]s GROUP BY 1)
+SELECT count(*), count(*) FILTER (WHERE marks <> 1), count(*) FILTER (WHERE closed.n <> coalesce(there.n, 0)) FROM closed LEFT JOIN there USING ("first")`, stack, stage, of)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	r, err := rows.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r[0] == int64(0) || r[1] != int64(0) || r[2] != int64(0) {
+		t.Errorf("%s, %s: of %v buckets %v are not closed once, and %v count other rows than are there", stack, stage, r[0], r[1], r[2])
+	}
+	t.Logf("%s, %s: %v buckets with digests", stack, stage, r[0])
 }
 
 // compare checks that an answer of (id, data) holds exactly what is wanted, each once.

@@ -39,6 +39,7 @@ const (
 	reasonDeadline = "deadline"
 	reasonCanceled = "canceled"
 	reasonFailed   = "failed"
+	reasonNone     = "unsupported"
 )
 
 // describe turns an error into what is sent.
@@ -53,6 +54,8 @@ func describe(err error) problem {
 	case errors.As(err, &journal):
 		p.Status, p.Reason = http.StatusConflict, reasonJournal
 		p.Known, p.Got, p.Highest, p.First = journal.Known, journal.Got, journal.Highest, journal.First
+	case errors.Is(err, warehouse.ErrNotSupported):
+		p.Status, p.Reason = http.StatusNotImplemented, reasonNone
 	case errors.Is(err, warehouse.ErrBusy):
 		p.Status, p.Reason = http.StatusServiceUnavailable, reasonBusy
 	case errors.Is(err, warehouse.ErrReadOnly):
@@ -106,6 +109,8 @@ func (p problem) error() error {
 		return &remote{p.Detail, warehouse.ErrBusy}
 	case reasonReadOnly:
 		return &remote{p.Detail, warehouse.ErrReadOnly}
+	case reasonNone:
+		return &remote{p.Detail, warehouse.ErrNotSupported}
 	case reasonDeadline:
 		return &remote{p.Detail, context.DeadlineExceeded}
 	}

@@ -7,6 +7,8 @@
 //	POST /v1/append                      Batch (batch.proto) → {"frame","request"}, the cursor
 //	GET  /v1/cursors?stack=&run=&stage=  → {"frame","request"}
 //	GET  /v1/journals                    → [{"id","first","highest"}]
+//	GET  /v1/digests                     → {"frames"}, of a digest; 0: the engine keeps none
+//	POST /v1/erase                       {"kind","id","by"} → warehouse.Erased
 //	POST /v1/normalise                   {"stack","properties":[warehouse.Property…]} → {}
 //	POST /v1/query                       warehouse.Query as JSON → rows (rows.go)
 package served
@@ -76,6 +78,8 @@ func Handler(o Options) http.Handler {
 	api.HandleFunc("/append", h.append).Methods(http.MethodPost)
 	api.HandleFunc("/cursors", h.cursor).Methods(http.MethodGet)
 	api.HandleFunc("/journals", h.journals).Methods(http.MethodGet)
+	api.HandleFunc("/digests", h.digests).Methods(http.MethodGet)
+	api.HandleFunc("/erase", h.erase).Methods(http.MethodPost)
 	api.HandleFunc("/normalise", h.normalise).Methods(http.MethodPost)
 	api.HandleFunc("/query", h.query).Methods(http.MethodPost)
 	return r

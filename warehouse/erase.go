@@ -1,0 +1,79 @@
+package warehouse
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/sparrowhq/sparrow/event"
+)
+
+// ErrNotSupported says that the engine cannot do that.
+var ErrNotSupported = errors.New("this warehouse engine does not support it")
+
+// Kinds of ids by which a person is known.
+const (
+	ByDevice = "device" // deviceId
+	ByUser   = "user"   // userId
+)
+
+// Person names whose events are meant. The id must not come into logs, errors, file names or command lines.
+type Person struct {
+	Kind string `json:"kind"` // ByDevice or ByUser
+	ID   string `json:"id"`
+}
+
+// maxPersonID bounds an id, in bytes.
+const maxPersonID = 4096
+
+// Check refuses what names nobody.
+func (p Person) Check() error {
+	switch {
+	case p.Kind != ByDevice && p.Kind != ByUser:
+		return fmt.Errorf("a person is known by %s or %s, not by %.100q", ByDevice, ByUser, p.Kind)
+	case p.ID == "":
+		return errors.New("the id is empty")
+	case len(p.ID) > maxPersonID || !utf8.ValidString(p.ID):
+		return fmt.Errorf("the id is not UTF-8 or longer than %d bytes", maxPersonID)
+	}
+	return nil
+}
+
+// Salted returns a random salt and the hash of the person under it, both in hexadecimal digits. Ids can be guessed, and
+// hashes of them without a salt looked up.
+func (p Person) Salted() (salt, hash string) {
+	b := make([]byte, 16)
+	rand.Read(b)
+	salt = hex.EncodeToString(b)
+	return salt, p.Hash(salt)
+}
+
+// Hash is the person under a salt: whoever knows the id can tell that it was the one.
+func (p Person) Hash(salt string) string {
+	sum := sha256.Sum256([]byte(salt + "\x00" + p.Kind + "\x00" + p.ID))
+	return hex.EncodeToString(sum[:])
+}
+
+// Erased counts what an erasure changed.
+type Erased struct {
+	Events   int                    `json:"events"`   // positions
+	Rows     map[event.Stack]uint64 `json:"rows"`     // of raw
+	Outcomes map[event.Stack]uint64 `json:"outcomes"` // of all stages, corrections included
+	Salt     string                 `json:"salt"`
+	Hash     string                 `json:"hash"` // of the person under the salt, as in the table erasures
+	At       int64                  `json:"at"`   // microseconds since the epoch
+}
+
+// Eraser is an engine that can forget a person.
+type Eraser interface {
+	// Erase takes what a person sent out of the raw rows and outcomes of both stacks, in all runs. In the place of each row
+	// stays a tombstone with its position, eventId, time and build, so that the ledger, counts and digests still agree; it
+	// is not in live, staging or raw_normalized. by is who asked for it, for the record that is kept in the table erasures.
+	// Appends go on meanwhile, with pauses; an event that is appended while Erase runs may be missed, so a person's traffic
+	// should have ended. After an error a part may be done: Erase again. Errors: ErrNotSupported, context errors.
+	Erase(ctx context.Context, who Person, by string) (Erased, error)
+}
