@@ -19,6 +19,9 @@ type queryFlags struct {
 	format, file string
 	limit        int
 	wait         time.Duration
+	saved        string
+	args         []string
+	list, show   bool
 }
 
 func (p *program) query() *cobra.Command {
@@ -27,9 +30,11 @@ func (p *program) query() *cobra.Command {
 		Use:   "query [SQL | -]",
 		Short: "Ask the warehouse: live.raw and staging.raw, or green.raw and blue.raw as the stacks wrote them",
 		Long: `Run one SELECT against the warehouse and print the rows. The statement is the argument, standard input (-), or the
-content of --file. live.raw holds each event once as the live stack stored it, staging.raw as the candidate did.`,
+content of --file, or one that is built in: --list names them. live.raw holds each event once as the live stack stored it, staging.raw as the candidate did. An answer that does not fit on the
+terminal is shown with $PAGER.`,
 		Example: `  sparrow query "SELECT event, count(*) AS n FROM live.raw GROUP BY event ORDER BY n DESC"
-  sparrow query --format csv --limit 1000000 "SELECT * FROM staging.raw" > staging.csv`,
+  sparrow query --format csv --limit 1000000 "SELECT * FROM staging.raw" > staging.csv
+  sparrow query --saved underreports --arg since="2 hours"`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return p.runQuery(c.Context(), &f, args) },
 	}
@@ -38,13 +43,38 @@ content of --file. live.raw holds each event once as the live stack stored it, s
 	g.IntVar(&f.limit, "limit", 1000, "most rows to print")
 	g.StringVar(&f.file, "file", "", "file with the statement")
 	g.DurationVar(&f.wait, "max-wait", 0, "stop the statement after this long (default: as the warehouse is configured)")
+	g.StringVar(&f.saved, "saved", "", "run a query that is built in: see --list")
+	g.StringArrayVar(&f.args, "arg", nil, "name=value, for --saved; may be repeated")
+	g.BoolVar(&f.list, "list", false, "list the queries that are built in")
+	g.BoolVar(&f.show, "show", false, "print the statement of --saved instead of running it")
+	g.BoolVar(&p.noPager, "no-pager", false, "print a long answer as it is, even on a terminal")
 	g.BoolVar(&p.plain, "plain", false, "plain table even on a terminal")
 	g.BoolVar(&p.json, "json", false, "the same as --format json")
 	p.serverFlag(c)
 	return c
 }
 
-func (p *program) statement(f *queryFlags, args []string) (string, error) {
+func (p *program) statement(f *queryFlags, args []string) (sql string, values []any, err error) {
+	switch {
+	case f.saved != "" && (f.file != "" || len(args) > 0):
+		return "", nil, usage("give the statement once: as --saved, as the argument, or in --file")
+	case f.saved != "":
+		q, given, err := savedQuery(f)
+		if err != nil {
+			return "", nil, err
+		}
+		if sql, values, err = q.Bind(given); err != nil {
+			return "", nil, usage("%w", err)
+		}
+		return sql, values, nil
+	case len(f.args) > 0 || f.show:
+		return "", nil, usage("--arg and --show go with --saved")
+	}
+	sql, err = p.typed(f, args)
+	return sql, nil, err
+}
+
+func (p *program) typed(f *queryFlags, args []string) (string, error) {
 	switch {
 	case f.file != "" && len(args) > 0:
 		return "", usage("give the statement once: as the argument, or in --file")
@@ -61,9 +91,15 @@ func (p *program) statement(f *queryFlags, args []string) (string, error) {
 }
 
 func (p *program) runQuery(ctx context.Context, f *queryFlags, args []string) error {
-	sql, err := p.statement(f, args)
+	if f.list {
+		return p.listSaved()
+	}
+	sql, values, err := p.statement(f, args)
 	if err != nil {
 		return err
+	}
+	if f.show {
+		return p.showSaved(f)
 	}
 	if p.json {
 		f.format = "json"
@@ -84,7 +120,7 @@ func (p *program) runQuery(ctx context.Context, f *queryFlags, args []string) er
 		return err
 	}
 	defer w.Close()
-	q := warehouse.Query{SQL: sql, Limit: f.limit}
+	q := warehouse.Query{SQL: sql, Args: values, Limit: f.limit}
 	if f.wait > 0 {
 		q.MaxWait = f.wait.String()
 	}
@@ -92,7 +128,11 @@ func (p *program) runQuery(ctx context.Context, f *queryFlags, args []string) er
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(print(p.Stdout, rows), rows.Close()); err != nil {
+	show := p.page
+	if f.format != "table" {
+		show = func(write func(io.Writer) error) error { return write(p.Stdout) }
+	}
+	if err := show(func(w io.Writer) error { return errors.Join(print(w, rows), rows.Close()) }); err != nil {
 		return err
 	}
 	if rows.Truncated() {

@@ -156,6 +156,7 @@ type program struct {
 	server     string
 	plain      bool
 	json       bool
+	noPager    bool
 }
 
 func (p *program) complain(err error) {

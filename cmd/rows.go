@@ -83,7 +83,8 @@ func (p *program) printTable(w io.Writer, rows *warehouse.Rows) error {
 	if err != nil {
 		return err
 	}
-	screen := p.screen(w)
+	screen := p.screen(p.Stdout)
+	screen.Out = w // it may be on its way to a pager
 	if err := screen.Table(columns, cells); err != nil {
 		return err
 	}

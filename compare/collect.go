@@ -68,7 +68,7 @@ type Progress struct {
 type collector struct {
 	Sources
 	o   Options
-	sql dialect
+	sql dialect // of the warehouse; see speak
 	ev  *Evidence
 
 	late map[stageAt]event.Cursor // how many corrections there were of each stage when the reading began
@@ -79,7 +79,7 @@ type collector struct {
 //
 // Errors: *UsageError, *UnreadableError, *WaitError, or the context's. Evidence is nil with any error but *WaitError.
 func Collect(ctx context.Context, s Sources, o Options) (*Evidence, error) {
-	c := &collector{Sources: s, o: o.withDefaults(), sql: duckSQL, ev: &Evidence{Schema: Schema, Events: []Event{}}}
+	c := &collector{Sources: s, o: o.withDefaults(), ev: &Evidence{Schema: Schema, Events: []Event{}}}
 	st, err := c.state(ctx)
 	if err != nil {
 		return nil, err
@@ -161,6 +161,9 @@ func (c *collector) cursors(ctx context.Context, st state) error {
 			return &UnreadableError{Side: "warehouse", Err: err}
 		}
 		s.side.Stored[warehouse.Raw] = at
+	}
+	if err := c.speak(ctx); err != nil {
+		return err
 	}
 	return c.stages(ctx)
 }
@@ -257,6 +260,9 @@ func (c *collector) settle(ctx context.Context, before state) error {
 		if was, is := before.Stacks[s].Build, st.Stacks[s].Build; was.ID != "" && is.ID != "" && was.ID != is.ID {
 			moved("%s runs another build than when the reading began: %.12s, now %.12s", s, was.ID, is.ID)
 		}
+	}
+	if _, err := c.expired(ctx); err != nil { // meanwhile
+		return err
 	}
 	return c.corrected(ctx)
 }

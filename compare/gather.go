@@ -25,6 +25,9 @@ func (c *collector) gather(ctx context.Context) error {
 	if c.ev.Window.Empty() {
 		return nil
 	}
+	if gone, err := c.expired(ctx); err != nil || gone {
+		return err // what is left of the window would look like events that are missing
+	}
 	holes, err := c.ledger(ctx)
 	if err != nil || c.ev.Window.Empty() {
 		return err

@@ -169,7 +169,7 @@ func (in *intake) enqueue(c *committer, w http.ResponseWriter, r *http.Request, 
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return nil, uuid.Nil, &refusal{http.StatusServiceUnavailable, "id", "no request id can be made: nothing was stored, send the request again later", false}
+		return nil, uuid.Nil, refuseID
 	}
 	s.text = s.text[:0]
 	s.id = id
@@ -188,16 +188,22 @@ func (in *intake) enqueue(c *committer, w http.ResponseWriter, r *http.Request, 
 	} else {
 		s.request.Client = nil
 	}
-	b, err := c.add(&s.request, id)
+	b, refused := in.hand(c, s, id)
 	s.request.Body = nil
+	return b, id, refused
+}
+
+// hand hands the request in s to the committer.
+func (in *intake) hand(c *committer, s *scratch, id uuid.UUID) (*batch, *refusal) {
+	b, err := c.add(&s.request, id)
 	switch {
 	case errors.Is(err, errQueueFull):
-		return nil, id, &refusal{http.StatusServiceUnavailable, "queue", "more requests arrive than can be stored: nothing was stored, send the request again later", false}
+		return nil, refuseQueue
 	case err != nil:
-		return nil, id, in.shut.Load()
+		return nil, in.shut.Load()
 	}
-	in.metrics.bytes.Add(float64(len(got.data)))
-	return b, id, nil
+	in.metrics.bytes.Add(float64(len(s.request.Body)))
+	return b, nil
 }
 
 var post = []byte(http.MethodPost)
@@ -207,6 +213,9 @@ var post = []byte(http.MethodPost)
 var (
 	refuseFull        = &refusal{http.StatusServiceUnavailable, "full", "the journal is full: nothing was stored, send the request again later", false}
 	refuseUnavailable = &refusal{http.StatusServiceUnavailable, "unavailable", "the journal cannot be written at the moment: nothing was stored, send the request again later", false}
+	refuseQueue       = &refusal{http.StatusServiceUnavailable, "queue", "more requests arrive than can be stored: nothing was stored, send the request again later", false}
+	refuseID          = &refusal{http.StatusServiceUnavailable, "id", "no request id can be made: nothing was stored, send the request again later", false}
+	refusePanic       = &refusal{http.StatusInternalServerError, "panic", "the mirror met a bug while handling this request; it is reported", true}
 	refuseUnknown     = &refusal{http.StatusServiceUnavailable, "unknown", "the journal did not confirm the request: whether it was stored is not known, send it again later", false}
 )
 
@@ -259,5 +268,5 @@ func (in *intake) recovered(w http.ResponseWriter, r *http.Request) {
 		panic(v)
 	}
 	in.telemetry.Panic(fmt.Sprintf("%T in the intake: %v", v, v))
-	in.refuse(w, &refusal{http.StatusInternalServerError, "panic", "the mirror met a bug while handling this request; it is reported", true})
+	in.refuse(w, refusePanic)
 }

@@ -24,6 +24,7 @@ type Mirror struct {
 	stacks map[event.Stack]*stack
 
 	certificate *certificate // nil: plain HTTP
+	front       *front       // nil: net/http serves all of it; set by answer
 
 	reloading sync.Mutex                  // held while rules change, and while something begins that follows them
 	feeding   atomic.Pointer[FeedOptions] // as last changed; nil: Options.Feed
@@ -120,6 +121,9 @@ func (m *Mirror) Run(ctx context.Context, clients, admin net.Listener) error {
 	openErr := m.serve(ctx, ready, closing, intakeDown)
 	stop(errStopping)
 	<-intakeDown
+	if m.front != nil {
+		m.front.wait()
+	}
 	stopAdmin()
 	serving.Wait()
 	return errors.Join(openErr, clientsErr, adminErr)

@@ -116,3 +116,8 @@ func Printable(value string) string {
 func turns(r rune) bool {
 	return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x200e || r == 0x200f || r == 0x061c
 }
+
+// Width is how many columns of the screen a line takes.
+func Width(line string) int {
+	return text.StringWidthWithoutEscSequences(strings.TrimRight(line, "\n"))
+}

@@ -39,6 +39,7 @@ type Engine struct {
 	db     *database     // nil: could not be opened again; the next transaction tries
 	opened int           // how many times the file was opened
 	wal    atomic.Uint64 // inode of the log whose name is known to be on disk
+	logged atomic.Int64  // its size when it was last looked at
 	failed error         // why db is nil
 
 	slots     chan struct{}   // one per query that may run
@@ -69,7 +70,7 @@ func Open(o Options) (*Engine, error) {
 	e := &Engine{o: o, state: new(state), slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}, readers: map[*reader]struct{}{}, rest: map[event.Stack]time.Time{}, executing: newExclusive()}
 	e.queries, e.stop = context.WithCancel(context.Background())
 	e.gate = newGate(e.state.live, o.Patience)
-	e.metrics = newMetrics(o.Telemetry.Registry)
+	e.metrics = newMetrics(o.Telemetry.Registry, o.Path)
 	for _, stack := range event.Stacks() {
 		e.writers[stack] = newWriter(e, stack)
 	}
@@ -80,6 +81,9 @@ func Open(o Options) (*Engine, error) {
 	}
 	for _, w := range e.writers {
 		e.running.Go(w.run)
+	}
+	if o.Retention != (Retention{}) {
+		e.running.Go(e.keep)
 	}
 	return e, nil
 }

@@ -136,8 +136,11 @@ func (e *Engine) syncNames() error {
 		return &commitError{err}
 	}
 	sys, ok := info.Sys().(*syscall.Stat_t)
-	if ok && e.wal.Load() == sys.Ino {
+	// A file system may give the new log the inode of the old one; but then it is shorter.
+	if before := e.logged.Swap(info.Size()); ok && e.wal.Load() == sys.Ino && before <= info.Size() {
 		return nil
+	} else if before > info.Size() {
+		e.metrics.checkpoints.Inc()
 	}
 	dir, err := os.Open(filepath.Dir(e.o.Path))
 	if err != nil {

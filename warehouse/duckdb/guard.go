@@ -79,11 +79,17 @@ func (c *conn) single(sql string) error {
 	switch {
 	case n == 1:
 		return nil
+	case n > 1 && moves.MatchString(comments.ReplaceAllString(sql, "")): // one statement, which DuckDB divides
+		return notSelect(sql)
 	case n > 1:
-		return fmt.Errorf("%w: these are %d statements", warehouse.ErrReadOnly, n)
+		return fmt.Errorf("%w: these are %d statements; %s", warehouse.ErrReadOnly, n, adviceSingle)
 	}
 	if message := native.ExtractStatementsError(all); message != "" {
-		return messageError(message)
+		err := messageError(message)
+		if isKind(err, native.ErrorTypePermission) { // IMPORT DATABASE looks for its file while it is parsed
+			return notSelect(sql)
+		}
+		return err
 	}
 	return fmt.Errorf("%w: the statement is empty", warehouse.ErrReadOnly)
 }
@@ -110,7 +116,7 @@ func (c *conn) inspect(sql string) error {
 	case tree.Error:
 		return errors.New(tree.Message)
 	case len(tree.Statements) != 1:
-		return fmt.Errorf("%w: these are %d statements", warehouse.ErrReadOnly, len(tree.Statements))
+		return fmt.Errorf("%w: these are %d statements; %s", warehouse.ErrReadOnly, len(tree.Statements), adviceSingle)
 	}
 	return walk(tree.Statements[0])
 }
@@ -118,16 +124,18 @@ func (c *conn) inspect(sql string) error {
 // notSelect says what a statement is that is no SELECT, by its first word: preparing it just for that would run part of
 // it.
 func notSelect(sql string) error {
-	word := strings.ToUpper(firstWord.FindString(comments.ReplaceAllString(sql, "")))
+	sql = comments.ReplaceAllString(sql, "")
+	word := strings.ToUpper(firstWord.FindString(sql))
 	if word == "" {
 		word = "something else"
 	}
-	return fmt.Errorf("%w: this is %s", warehouse.ErrReadOnly, word)
+	return fmt.Errorf("%w: this is %s; %s", warehouse.ErrReadOnly, word, insteadOf(sql))
 }
 
 var (
 	comments  = regexp.MustCompile(`(?s)^(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*`)
 	firstWord = regexp.MustCompile(`^[A-Za-z]+`)
+	moves     = regexp.MustCompile(`(?is)^(COPY|IMPORT|EXPORT)\b[^;]*;?\s*$`)
 )
 
 // walk visits every node.
@@ -155,19 +163,19 @@ func walk(node any) error {
 // look refuses a node that calls or names what a query may not.
 func look(node map[string]any) error {
 	if function, ok := node["function_name"].(string); ok && forbidden[strings.ToLower(function)] {
-		return fmt.Errorf("%w: it calls %s()", warehouse.ErrReadOnly, function)
+		return fmt.Errorf("%w: it calls %s(); %s", warehouse.ErrReadOnly, function, adviceTables)
 	}
 	switch node["type"] {
 	case "TABLE_FUNCTION":
 		call, _ := node["function"].(map[string]any)
 		function, _ := call["function_name"].(string)
 		if !tableFunctions[strings.ToLower(function)] {
-			return fmt.Errorf("%w: it calls the table function %s()", warehouse.ErrReadOnly, function)
+			return fmt.Errorf("%w: it calls the table function %s(); %s", warehouse.ErrReadOnly, function, adviceTables)
 		}
 	case "BASE_TABLE", "SHOW_REF":
 		// DuckDB takes a table name that looks like a path for a file to read.
 		if name, _ := node["table_name"].(string); strings.ContainsAny(name, `/\.*?`) {
-			return fmt.Errorf("%w: table %q is no table of this warehouse", warehouse.ErrReadOnly, name)
+			return fmt.Errorf("%w: table %q is no table of this warehouse; %s", warehouse.ErrReadOnly, name, adviceTables)
 		}
 	}
 	return nil

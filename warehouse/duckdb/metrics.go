@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,15 +22,27 @@ type metrics struct {
 	failures     prometheus.Counter
 	reopened     prometheus.Counter
 	queries      *prometheus.CounterVec
+	expired      *prometheus.CounterVec
+	checkpoints  prometheus.Counter
+	file, log    prometheus.GaugeFunc
 	memory       prometheus.GaugeFunc
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
+func newMetrics(r prometheus.Registerer, path string) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sparrow_warehouse_" + name, Help: help}, labels)
 	}
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sparrow_warehouse_" + name, Help: help}, labels)
+	}
+	size := func(name, help, path string) prometheus.GaugeFunc {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sparrow_warehouse_" + name, Help: help}, func() float64 {
+			info, err := os.Stat(path)
+			if err != nil {
+				return 0 // there is no log after a checkpoint
+			}
+			return float64(info.Size())
+		})
 	}
 	m := &metrics{
 		registry:     r,
@@ -38,20 +51,24 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		transactions: counter("transactions_total", "Transactions that appended.", "stack"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sparrow_warehouse_transaction_seconds", Help: "Duration of a transaction, its sync included.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}, []string{"stack"}),
-		batches:   gauge("queue_batches", "Batches that wait or are being written.", "stack"),
-		bytes:     gauge("queue_bytes", "Bytes of them.", "stack"),
-		impatient: counter("impatient_total", "Transactions that a candidate was given although the live stack never paused.", "stack"),
-		failures:  prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_failures_total", Help: "Transactions that failed."}),
-		reopened:  prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_reopened_total", Help: "Times the file was opened again after an error."}),
-		queries:   counter("queries_total", "Queries, by outcome.", "outcome"),
-		memory:    prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sparrow_warehouse_memory_bytes", Help: "Memory that DuckDB holds."}, func() float64 { return float64(memoryUsed()) }),
+		batches:     gauge("queue_batches", "Batches that wait or are being written.", "stack"),
+		bytes:       gauge("queue_bytes", "Bytes of them.", "stack"),
+		impatient:   counter("impatient_total", "Transactions that a candidate was given although the live stack never paused.", "stack"),
+		failures:    prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_failures_total", Help: "Transactions that failed."}),
+		reopened:    prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_reopened_total", Help: "Times the file was opened again after an error."}),
+		queries:     counter("queries_total", "Queries, by outcome.", "outcome"),
+		expired:     counter("expired_rows_total", "Rows that retention deleted.", "stack", "table"),
+		checkpoints: prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_checkpoints_total", Help: "Times the log was found to have been folded into the file."}),
+		file:        size("file_bytes", "Size of the file. It has room for what was deleted from it, which is used again.", path),
+		log:         size("log_bytes", "Size of the log that is not folded into the file yet.", path+".wal"),
+		memory:      prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sparrow_warehouse_memory_bytes", Help: "Memory that DuckDB holds."}, func() float64 { return float64(memoryUsed()) }),
 	}
 	r.MustRegister(m.all()...)
 	return m
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.rows, m.outcomes, m.transactions, m.seconds, m.batches, m.bytes, m.impatient, m.failures, m.reopened, m.queries, m.memory}
+	return []prometheus.Collector{m.rows, m.outcomes, m.transactions, m.seconds, m.batches, m.bytes, m.impatient, m.failures, m.reopened, m.queries, m.expired, m.checkpoints, m.file, m.log, m.memory}
 }
 
 // unregister makes room for the next engine on the same registry.

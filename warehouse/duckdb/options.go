@@ -28,6 +28,8 @@ type Options struct {
 	Queries int           // queries that run at the same time; others wait; 4
 	Limit   int           // rows in an answer that names no limit; 100,000
 	MaxWait time.Duration // for a query, reading its answer included, if it names no shorter time; 1 min
+
+	Retention Retention // nothing is deleted
 }
 
 func (o *Options) applyDefaults() error {

@@ -23,7 +23,7 @@ func (e *Engine) Query(ctx context.Context, q warehouse.Query) (*warehouse.Rows,
 		limit = e.o.Limit
 	}
 	ctx, stop := context.WithCancelCause(ctx)
-	deadline := time.AfterFunc(wait, func() { stop(fmt.Errorf("query stopped after %s: %w", wait, context.DeadlineExceeded)) })
+	deadline := time.AfterFunc(wait, func() { stop(fmt.Errorf("query stopped after %s: %w: %s", wait, context.DeadlineExceeded, adviceMore)) })
 	context.AfterFunc(ctx, func() { deadline.Stop() })
 	if err := e.enter(ctx); err != nil {
 		stop(nil)

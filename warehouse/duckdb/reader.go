@@ -32,7 +32,7 @@ const (
 type row = []any
 
 // errMemory says that a query was refused memory.
-var errMemory = errors.New("the query needs more memory than this warehouse gives: filter by frame or timestamp, or aggregate")
+var errMemory = errors.New("the query needs more memory than this warehouse gives: " + adviceMore)
 
 // reader is one query in progress: a goroutine on a thread of its own, with a connection of its own and a read-only
 // transaction, and whoever reads its rows.

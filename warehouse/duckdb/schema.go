@@ -8,7 +8,7 @@ import (
 )
 
 // format is the file format this build writes, and the newest it reads.
-const format = 2
+const format = 3
 
 // schema creates everything that a file of this format holds. Tables have no keys: DuckDB would keep an index in memory
 // for each, and the one cursor per stage already makes appends idempotent.
@@ -27,7 +27,7 @@ func schema() []string {
 	for _, stack := range event.Stacks() {
 		ddl = append(ddl, fmt.Sprintf("CREATE SCHEMA %s", stack), fmt.Sprintf("CREATE TABLE %s.raw (%s)", stack, rawColumns))
 	}
-	return append(ddl, schema2()...)
+	return append(append(ddl, schema2()...), schema3()...)
 }
 
 // schema2 creates what format 2 added.
@@ -43,6 +43,9 @@ func schema2() []string {
 	}
 	return ddl
 }
+
+// schema3 creates what format 3 added: an earlier build would take rows that retention deleted for lost.
+func schema3() []string { return []string{expiredTable} }
 
 // errNewer says that the file was written by a newer build.
 var errNewer = errors.New("a newer build wrote it")
@@ -79,12 +82,16 @@ func migrate(c *conn) error {
 	if have == format {
 		return nil
 	}
-	// From format 1, the only other one: nothing that is there changes.
+	// Nothing that is there changes.
 	return c.transaction(func() error {
 		timeline, err := loadTimeline(c)
 		if err != nil {
 			return err
 		}
-		return c.execAll(schema2(), views(timeline, nil), []string{fmt.Sprintf("UPDATE meta SET value = '%d' WHERE name = 'format'", format)})
+		var added []string
+		if have < 2 {
+			added = append(schema2(), views(timeline, nil)...)
+		}
+		return c.execAll(added, schema3(), []string{fmt.Sprintf("UPDATE meta SET value = '%d' WHERE name = 'format'", format)})
 	})
 }

@@ -11,6 +11,7 @@ import (
 	native "github.com/duckdb/duckdb-go-bindings"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // writer is the one goroutine that appends for a stack: it packs whatever waits into as few transactions as its bound
@@ -280,7 +281,7 @@ func (w *writer) put(p part) error {
 	b := p.from.batch
 	for i := p.lo; i < p.hi; i++ {
 		var err error
-		if kindOf(b) == rawRows {
+		if rules.KindOf(b) == rawRows {
 			err = w.tables[rawRows].put(b.Run, &b.Rows[i])
 		} else {
 			err = w.tables[outcomes].putOutcome(b.Run, b.Stage.Base(), &b.Outcomes[i])
@@ -316,10 +317,11 @@ func (w *writer) countRows() error {
 	return checkCounts(w.conn, w.stack)
 }
 
-// checkCounts compares the number of rows and outcomes of a stack with what its cursors have counted.
+// checkCounts compares the number of rows and outcomes of a stack, those that retention deleted included, with what its
+// cursors have counted.
 func checkCounts(c *conn, stack event.Stack) error {
 	for table, stages := range map[string]string{"raw": "stage = 'raw'", "outcomes_log": "stage <> 'raw'"} {
-		err := c.rows(fmt.Sprintf(`SELECT (SELECT count(*) FROM %s.%s), (SELECT coalesce(sum("rows"), 0)::BIGINT FROM cursors WHERE stack = '%s' AND %s)`, stack, table, stack, stages), nil, func(r []any) error {
+		err := c.rows(fmt.Sprintf(`SELECT (SELECT count(*) FROM %[1]s.%[2]s) + (SELECT coalesce(sum("rows"), 0)::BIGINT FROM expired WHERE stack = '%[1]s' AND "table" = '%[2]s'), (SELECT coalesce(sum("rows"), 0)::BIGINT FROM cursors WHERE stack = '%[1]s' AND %[3]s)`, stack, table, stages), nil, func(r []any) error {
 			if r[0] != r[1] {
 				return fmt.Errorf("%s.%s has %v rows, its cursors have counted %v: the file is damaged", stack, table, r[0], r[1])
 			}

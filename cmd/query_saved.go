@@ -1,0 +1,57 @@
+package cmd
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sparrowhq/sparrow/cmd/saved"
+	"github.com/sparrowhq/sparrow/cmd/terminal"
+)
+
+// savedQuery finds the query of --saved and reads --arg.
+func savedQuery(f *queryFlags) (saved.Query, map[string]string, error) {
+	q, ok := saved.Find(f.saved)
+	if !ok {
+		var names []string
+		for _, q := range saved.All() {
+			names = append(names, q.Name)
+		}
+		return q, nil, usage("--saved %q: there are %s", f.saved, strings.Join(names, ", "))
+	}
+	values := map[string]string{}
+	for _, arg := range f.args {
+		name, value, ok := strings.Cut(arg, "=")
+		if !ok {
+			return q, nil, usage("--arg %q: want name=value", arg)
+		}
+		values[name] = value
+	}
+	return q, values, nil
+}
+
+// showSaved prints the statement of --saved.
+func (p *program) showSaved(f *queryFlags) error {
+	q, values, err := savedQuery(f)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(p.Stdout, q.Show(values))
+	return err
+}
+
+// listSaved prints what is built in.
+func (p *program) listSaved() error {
+	var cells [][]string
+	for _, q := range saved.All() {
+		var args []string
+		for _, a := range q.Args {
+			if a.Needed {
+				args = append(args, a.Name+"=…")
+			} else {
+				args = append(args, fmt.Sprintf("%s=%q", a.Name, a.Default))
+			}
+		}
+		cells = append(cells, []string{q.Name, strings.Join(args, " "), q.About})
+	}
+	return p.screen(p.Stdout).Wide(130).Table(terminal.Columns("name", "arguments", "what it answers"), cells)
+}

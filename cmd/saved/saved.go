@@ -1,0 +1,139 @@
+// Package saved reads the queries that the program has built in.
+//
+// Invariant: docs/queries.md is their only source; a value that somebody gives is passed as a parameter, and never becomes
+// a part of the statement.
+package saved
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/sparrowhq/sparrow/docs"
+)
+
+// Query is one of them.
+type Query struct {
+	Name  string
+	About string // a sentence or two
+	Args  []Arg
+	text  string // with {name} in place of values
+}
+
+// Arg is what a query asks for.
+type Arg struct {
+	Name    string
+	About   string
+	Default string
+	Needed  bool // there is no default
+}
+
+var (
+	argument    = regexp.MustCompile("^- `([a-z]+)`: (.*?)(?: \\(default `([^`]*)`\\))?$")
+	placeholder = regexp.MustCompile(`\{([a-z]+)\}`)
+)
+
+// All returns them in the order of the page.
+func All() []Query {
+	all, err := parse(docs.Queries)
+	if err != nil {
+		panic("docs/queries.md: " + err.Error()) // a test reads the page that is built in
+	}
+	return all
+}
+
+// Find returns the query of that name.
+func Find(name string) (Query, bool) {
+	all := All()
+	i := slices.IndexFunc(all, func(q Query) bool { return q.Name == name })
+	if i < 0 {
+		return Query{}, false
+	}
+	return all[i], true
+}
+
+// parse reads the sections of a page: "## name", words, arguments as a list, one block of SQL.
+func parse(page string) ([]Query, error) {
+	var all []Query
+	for _, section := range strings.Split(page, "\n## ")[1:] {
+		name, rest, _ := strings.Cut(section, "\n")
+		q := Query{Name: name}
+		before, sql, ok := strings.Cut(rest, "\n```sql\n")
+		if !ok {
+			return nil, fmt.Errorf("%s has no ```sql block", name)
+		}
+		q.text, _, _ = strings.Cut(sql, "\n```")
+		var about []string
+		for line := range strings.SplitSeq(before, "\n") {
+			if m := argument.FindStringSubmatch(line); m != nil {
+				q.Args = append(q.Args, Arg{Name: m[1], About: m[2], Default: m[3], Needed: !strings.Contains(line, "(default `")})
+			} else if line != "" {
+				about = append(about, line)
+			}
+		}
+		q.About = strings.Join(about, " ")
+		for _, a := range q.Args {
+			if !strings.Contains(q.text, "{"+a.Name+"}") {
+				return nil, fmt.Errorf("%s does not use its argument %s", name, a.Name)
+			}
+		}
+		for _, m := range placeholder.FindAllStringSubmatch(q.text, -1) {
+			if !slices.ContainsFunc(q.Args, func(a Arg) bool { return a.Name == m[1] }) {
+				return nil, fmt.Errorf("%s does not explain {%s}", name, m[1])
+			}
+		}
+		all = append(all, q)
+	}
+	return all, nil
+}
+
+// Bind returns the statement with a ? for each value, and the values. Errors name the argument that is missing, or that
+// there is none of that name.
+func (q Query) Bind(values map[string]string) (sql string, args []any, err error) {
+	for name := range values {
+		if !slices.ContainsFunc(q.Args, func(a Arg) bool { return a.Name == name }) {
+			return "", nil, fmt.Errorf("%s has no argument %q%s", q.Name, name, q.asksFor())
+		}
+	}
+	for _, a := range q.Args {
+		if _, given := values[a.Name]; a.Needed && !given {
+			return "", nil, fmt.Errorf("%s needs --arg %s=…: %s", q.Name, a.Name, a.About)
+		}
+	}
+	sql = placeholder.ReplaceAllStringFunc(q.text, func(mark string) string {
+		args = append(args, q.value(mark[1:len(mark)-1], values))
+		return "?"
+	})
+	return sql, args, nil
+}
+
+// Show is the statement with the values written into it, for a person to change.
+func (q Query) Show(values map[string]string) string {
+	return placeholder.ReplaceAllStringFunc(q.text, func(mark string) string {
+		return "'" + strings.ReplaceAll(q.value(mark[1:len(mark)-1], values), "'", "''") + "'"
+	})
+}
+
+func (q Query) value(name string, values map[string]string) string {
+	if v, ok := values[name]; ok {
+		return v
+	}
+	for _, a := range q.Args {
+		if a.Name == name {
+			return a.Default
+		}
+	}
+	return ""
+}
+
+func (q Query) asksFor() string {
+	if len(q.Args) == 0 {
+		return ": it has none"
+	}
+	var names []string
+	for _, a := range q.Args {
+		names = append(names, a.Name)
+	}
+	return ": it has " + strings.Join(names, ", ")
+}

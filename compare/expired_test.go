@@ -1,0 +1,40 @@
+package compare
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestExpiredDays compares windows that reach into days that retention deleted: it is said, never counted as events that
+// are missing, and a window that begins after them is judged as ever.
+func TestExpiredDays(t *testing.T) {
+	for _, where := range []string{"raw", "outcomes_log"} {
+		t.Run(where, func(t *testing.T) {
+			w := newWorld(t)
+			w.many(200, "pageview", "click")
+			if where == "outcomes_log" {
+				w.pass("ga4")
+			}
+			const last = 11
+			e := w.store(
+				fmt.Sprintf(`DELETE FROM green.%s WHERE frame <= %d`, where, last), // blue is behind with deleting
+				fmt.Sprintf(`INSERT INTO expired VALUES ('green', '%s', DATE '2026-01-01', 3, 7, 0, TIMESTAMP '2026-03-01 00:00:00')`, where),
+				fmt.Sprintf(`INSERT INTO expired VALUES ('green', '%s', DATE '2026-01-02', 8, %d, 0, TIMESTAMP '2026-03-01 00:00:00')`, where, last))
+			for _, from := range []uint64{3, 9, last} {
+				ev, v := w.verdict(e, Options{Window: WindowSpec{From: from, To: 20}})
+				want := fmt.Sprintf("up to 2026-01-02, frame %d, were deleted (setting warehouse.retention); begin the window at frame %d or later", last, last+1)
+				if v.Outcome != Inconclusive || len(ev.Unsettled) == 0 || !strings.Contains(ev.Unsettled[0], want) {
+					t.Errorf("from %d: %s, %s; %q, want %q", from, v.Outcome, v.Summary, ev.Unsettled, want)
+				}
+				if v.Judged != 0 || ev.Lost.Events != 0 || ev.Live.Absent != 0 {
+					t.Errorf("from %d: %d events judged, %d lost", from, v.Judged, ev.Lost.Events)
+				}
+			}
+			ev, v := w.verdict(e, Options{Window: WindowSpec{From: last + 1, To: 20}})
+			if v.Outcome != Pass {
+				t.Errorf("what is kept: %s, %s, %v", v.Outcome, v.Summary, ev.Unsettled)
+			}
+		})
+	}
+}
