@@ -152,3 +152,29 @@ func TestBuildOf(t *testing.T) {
 		}
 	}
 }
+
+// Where events are not among what is taken, nobody takes them: neither what reads plain requests nor what reads all others.
+func TestEventsOnlyIfConfigured(t *testing.T) {
+	b := setUp(t, func(o *Options) { o.Intake.Requests = []string{"POST /collect"} })
+	for _, row := range []struct {
+		path    string
+		chunked bool
+		want    int
+	}{{"/v1/events", false, 404}, {"/v1/events", true, 404}, {"/collect", false, 200}, {"/collect", true, 200}} {
+		var body io.Reader = strings.NewReader(`{"event":"a"}`)
+		if row.chunked {
+			body = io.MultiReader(body)
+		}
+		resp, err := b.http.Post(b.clients+row.path, "application/json", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != row.want {
+			t.Errorf("POST %s, chunked %v: answered %d, want %d", row.path, row.chunked, resp.StatusCode, row.want)
+		}
+	}
+	if n := b.settled().Stacks["blue"].Delivered; n != 2 {
+		t.Errorf("%d requests were taken, want 2", n)
+	}
+}
