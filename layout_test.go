@@ -27,10 +27,25 @@ var allowed = map[string]map[string]string{
 	"warehouse":          {"event": "rows are keyed by position"},
 	"warehouse/contract": {"event": "", "warehouse": "the suite runs against the interface"},
 	"warehouse/duckdb": {
-		"event":     "positions and the timeline's spans",
-		"warehouse": "it is an engine",
-		"telemetry": "metrics",
-		"service":   "",
+		"event":           "positions and the timeline's spans",
+		"warehouse":       "it is an engine",
+		"warehouse/rules": "what a batch may do",
+		"telemetry":       "metrics",
+		"service":         "",
+	},
+	"warehouse/rules": {
+		"event":     "positions and the timeline",
+		"warehouse": "batches are what it judges; it is pure, so that every engine decides the same",
+	},
+	"warehouse/bigquery": {
+		"event":           "positions and the timeline's spans",
+		"warehouse":       "it is an engine",
+		"warehouse/rules": "what a batch may do",
+		"telemetry":       "metrics",
+	},
+	"warehouse/bigquery/fake": {},
+	"warehouse/bigquery/fake/serve": {
+		"warehouse/bigquery/fake": "it runs one as a process",
 	},
 	"warehouse/export": {
 		"warehouse":        "it reads a day through its queries",

@@ -89,6 +89,9 @@ func (u *installed) swapCandidate(ctx context.Context, binary string) (swapAnswe
 	if err != nil {
 		return swapAnswer{}, err
 	}
+	if err := u.ours(stack); err != nil {
+		return swapAnswer{}, err
+	}
 	before, err := u.builds.Choices()
 	if err != nil {
 		return swapAnswer{}, err
@@ -141,6 +144,14 @@ func (u *installed) candidate(ctx context.Context) (event.Stack, error) {
 		return "", fmt.Errorf("which stack is the candidate, the mirror does not say: %w", err)
 	}
 	return st.Live.Other(), nil
+}
+
+// ours returns an error if a stack is a service that runs by itself.
+func (u *installed) ours(stack event.Stack) error {
+	if s := u.config.Stacks.Of(stack); s.Service() {
+		return fmt.Errorf("stack %s is a service of your own at %s (protocol http): start its new build there, then declare it with `sparrow deploy candidate`", stack, s.URL)
+	}
+	return nil
 }
 
 // runningBuild asks a stack's dispatcher which build it is.

@@ -358,8 +358,17 @@ func (p *program) deadRetry() *cobra.Command {
 		Short: "Send dead events to their vendor again; their outcomes are corrected when it is known",
 		Long: `Send dead events to their vendor again: those named as in the first column of "sparrow dead list", or with --all, all
 of a --tracker, or of all trackers. Each goes to the same project as the first time, and its outcome is corrected when it
-is known. A request that a stack cannot take is not sent again: the build has to be mended, and the candidate declared
-anew.`,
+is known.
+
+A request that a stack cannot take is never sent again. Everything behind it has been applied since, and a stack applies
+each position in order or not at all: that is what makes a cursor mean that everything below it is final, and what lets
+the same rows be appended twice without being there twice. What to do instead:
+
+ - of the candidate: mend the build, swap it in and declare it anew. Its verdict begins behind the hole, which is counted.
+ - of the live stack: the other stack most likely has the request. "sparrow deploy cutover" to it, and "sparrow deploy
+   rollback --from FRAME" if live is to show what it made of the frames already past.
+ - nowhere else but in the dead letter: "sparrow dead show NAME --json" has its bytes. Sent by a client again it is another
+   request, for both stacks, with an id of its own.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if all == (len(args) > 0) {
 				return usage("name what to send again, or say --all")
@@ -376,7 +385,11 @@ anew.`,
 			if err != nil {
 				return err
 			}
-			return p.retry(c.Context(), in, retries)
+			kept, err := in.keptRequests(c.Context(), stacks, &f, all)
+			if err != nil {
+				return err
+			}
+			return p.retry(c.Context(), in, retries, kept)
 		},
 	}
 	f.add(c)
@@ -403,7 +416,7 @@ func (in installation) retries(ctx context.Context, stacks []event.Stack, f *dea
 			return nil, err
 		}
 		if stage == deadStage {
-			return nil, usage("%s: a request that a stack cannot take is not sent again: the build has to be mended, and the candidate declared anew", name)
+			return nil, usage("%s: a request that a stack cannot take is not sent again, since everything behind it has been applied: mend the build, and see `sparrow dead retry --help` for what else can be done", name)
 		}
 		i := slices.IndexFunc(all, func(r retry) bool { return r.stack == stack && r.Tracker == stage })
 		if i < 0 {
@@ -429,7 +442,19 @@ func (in installation) retries(ctx context.Context, stacks []event.Stack, f *dea
 	return all, nil
 }
 
-func (p *program) retry(ctx context.Context, in installation, retries []retry) error {
+// keptRequests counts the requests that are not sent again although all that is dead was meant.
+func (in installation) keptRequests(ctx context.Context, stacks []event.Stack, f *deadFlags, all bool) (n int, err error) {
+	if !all || f.tracker != "" && f.tracker != deadStage {
+		return 0, nil
+	}
+	requests := *f
+	requests.tracker, requests.limit = deadStage, 1_000_000
+	entries, _, err := in.deadEntries(ctx, stacks, &requests)
+	return len(entries), err
+}
+
+// retry asks the traces. kept is how many requests the stacks cannot take: they are not sent again.
+func (p *program) retry(ctx context.Context, in installation, retries []retry, kept int) error {
 	secret, err := in.secret()
 	if err != nil {
 		return err
@@ -451,7 +476,13 @@ func (p *program) retry(ctx context.Context, in installation, retries []retry) e
 		answers = append(answers, a)
 	}
 	if p.json {
-		return p.printJSON(map[string]any{"retries": answers})
+		return p.printJSON(map[string]any{"retries": answers, "requests": kept})
+	}
+	if kept > 0 {
+		tell(p.Stderr, "sparrow: %s requests that a stack cannot take stay set aside: they are not sent again; see `sparrow dead list --tracker dispatcher` and `sparrow dead retry --help`\n", terminal.Count(kept))
+	}
+	if len(answers) == 0 && kept > 0 {
+		return nil
 	}
 	if len(answers) == 0 {
 		_, err := fmt.Fprintln(p.Stdout, "nothing is dead")

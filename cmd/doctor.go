@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sparrowhq/sparrow/cmd/config"
 	"github.com/sparrowhq/sparrow/cmd/terminal"
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/mirror"
@@ -215,6 +216,10 @@ func (d *doctor) stacks(st mirror.Status) {
 			d.find(check, bad, "%d requests dead, %d expired, %d sampled; %d pending", s.Dead, s.Expired, s.Sampled, s.Pending.Requests)
 		case s.Pending.Requests > 0:
 			d.find(check, note, "%s, %d requests pending", s.Role, s.Pending.Requests)
+		case s.Protocol == config.ProtocolHTTP && s.Build.ID == "":
+			d.find(check, note, "%s, up to date, a service fed plain HTTP that does not say which build it is (Sparrow-Build): it cannot be declared", s.Role)
+		case s.Protocol == config.ProtocolHTTP:
+			d.find(check, fine, "%s, up to date, a service fed plain HTTP, build %s", s.Role, buildText(s.Build))
 		default:
 			d.find(check, fine, "%s, up to date, build %s", s.Role, buildText(s.Build))
 		}
@@ -269,6 +274,10 @@ func (d *doctor) warehouse(ctx context.Context, st mirror.Status) {
 		switch {
 		case err != nil:
 			d.find(check, wrong, "%v", err)
+		case st.Stacks[name].Protocol == config.ProtocolHTTP && stored == event.Cursor{}:
+			d.find(check, note, "holds no row of %s, a service fed plain HTTP: it cannot be compared", name)
+		case st.Stacks[name].Protocol == config.ProtocolHTTP && stored.Compare(fed) < 0:
+			d.find(check, note, "stored up to %v, the service was handed everything up to %v", stored, fed)
 		case stored.Compare(fed) < 0:
 			d.find(check, wrong, "stored up to %v, but the feed was told that all up to %v is: was the warehouse put back to an older copy? The feed sends it again once it notices", stored, fed)
 		default:

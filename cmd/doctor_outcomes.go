@@ -36,7 +36,7 @@ func (d *doctor) outcomes(ctx context.Context, w *served.Client, st mirror.Statu
 	}
 	for _, stack := range event.Stacks() {
 		s := settings.Stacks.Of(stack)
-		if s.Trace.URL == "" {
+		if s.Trace.URL == "" || s.Service() {
 			continue
 		}
 		check := "outcomes " + string(stack)

@@ -114,6 +114,9 @@ func addressed(c config.Config, admin string) []endpoint {
 	list := []endpoint{{Name: mirrorName, URL: strings.TrimRight(admin, "/")}, {Name: warehouseName, URL: c.Warehouse.URL}}
 	for _, stack := range event.Stacks() {
 		s := c.Stacks.Of(stack)
+		if s.Service() {
+			continue // no process of ours
+		}
 		list = append(list, endpoint{Name: dispatcherName(stack), URL: s.URL})
 		if s.Trace.URL != "" {
 			list = append(list, endpoint{Name: traceName(stack), URL: s.Trace.URL})

@@ -69,6 +69,10 @@ func (u *installed) bind(c config.Config, f *upFlags) (_ []supervisor.Process, e
 	paths := map[event.Stack]string{}
 	flags := map[event.Stack]string{event.Green: f.green, event.Blue: f.blue}
 	for _, stack := range event.Stacks() {
+		if s := c.Stacks.Of(stack); s.Service() {
+			u.setVersion(stack, "elsewhere: a service fed plain HTTP at "+s.URL)
+			continue
+		}
 		before, err := u.builds.Choices()
 		if err != nil {
 			return nil, err
@@ -123,10 +127,13 @@ func (u *installed) bind(c config.Config, f *upFlags) (_ []supervisor.Process, e
 	clients := listen("clients", c.Clients.Listen, "")
 	admin := listen("admin", c.Admin.Listen, "")
 	warehouse := listen(warehouseName, c.Warehouse.Listen, free)
-	green := listen(dispatcherName(event.Green), c.Stacks.Green.Listen, free)
-	blue := listen(dispatcherName(event.Blue), c.Stacks.Blue.Listen, free)
-	greenTrace := listen(traceName(event.Green), c.Stacks.Green.Trace.Listen, free)
-	blueTrace := listen(traceName(event.Blue), c.Stacks.Blue.Trace.Listen, free)
+	dispatchers, traces := map[event.Stack]*supervisor.Listener{}, map[event.Stack]*supervisor.Listener{}
+	for _, stack := range event.Stacks() {
+		if s := c.Stacks.Of(stack); !s.Service() {
+			dispatchers[stack] = listen(dispatcherName(stack), s.Listen, free)
+			traces[stack] = listen(traceName(stack), s.Trace.Listen, free)
+		}
+	}
 	sandbox := listen(sandboxName, c.Sandbox.Listen, free)
 	if err != nil {
 		return nil, err
@@ -137,8 +144,10 @@ func (u *installed) bind(c config.Config, f *upFlags) (_ []supervisor.Process, e
 	c.SecretFile, c.TokenFile, c.KeyFile = c.Secret(), c.Token(), c.Key()
 	c.Clients.Listen, c.Admin.Listen = clients.Addr, admin.Addr
 	c.Warehouse.URL = warehouse.URL()
-	c.Stacks.Green.URL, c.Stacks.Blue.URL = green.URL(), blue.URL()
-	c.Stacks.Green.Trace.URL, c.Stacks.Blue.Trace.URL = greenTrace.URL(), blueTrace.URL()
+	for stack, l := range dispatchers {
+		s := c.Stacks.Of(stack)
+		s.URL, s.Trace.URL = l.URL(), traces[stack].URL()
+	}
 	c.Sandbox.URL = sandbox.URL()
 	settings := settingsFile(u.dir)
 	if err = c.WriteSnapshot(settings); err != nil {
@@ -155,15 +164,21 @@ func (u *installed) bind(c config.Config, f *upFlags) (_ []supervisor.Process, e
 	ours := u.builds.Path(u.ownSHA)
 	front := process(mirrorName, ours, 0, mirrorStop, []*supervisor.Listener{clients, admin}, "mirror")
 	front.Account = mirror.Farewell
-	return []supervisor.Process{
-		front,
-		process(dispatcherName(event.Green), paths[event.Green], 1, dispatcherStop, []*supervisor.Listener{green}, "dispatcher", "--stack", "green"),
-		process(dispatcherName(event.Blue), paths[event.Blue], 1, dispatcherStop, []*supervisor.Listener{blue}, "dispatcher", "--stack", "blue"),
-		process(traceName(event.Green), paths[event.Green], 2, traceStop, []*supervisor.Listener{greenTrace}, "trace", "--stack", "green"),
-		process(traceName(event.Blue), paths[event.Blue], 2, traceStop, []*supervisor.Listener{blueTrace}, "trace", "--stack", "blue"),
+	all := []supervisor.Process{front}
+	for _, stack := range event.Stacks() {
+		if l := dispatchers[stack]; l != nil {
+			all = append(all, process(dispatcherName(stack), paths[stack], 1, dispatcherStop, []*supervisor.Listener{l}, "dispatcher", "--stack", string(stack)))
+		}
+	}
+	for _, stack := range event.Stacks() {
+		if l := traces[stack]; l != nil {
+			all = append(all, process(traceName(stack), paths[stack], 2, traceStop, []*supervisor.Listener{l}, "trace", "--stack", string(stack)))
+		}
+	}
+	return append(all,
 		process(warehouseName, ours, 3, warehouseStop, []*supervisor.Listener{warehouse}, "warehouse"),
 		process(sandboxName, ours, 3, sandboxStop, []*supervisor.Listener{sandbox}, "sandbox"),
-	}, nil
+	), nil
 }
 
 // settingsFile is what the processes are started with.
@@ -175,6 +190,9 @@ func (u *installed) loadPipelines(c *config.Config) (err error) {
 		return err
 	}
 	for _, stack := range event.Stacks() {
+		if c.Stacks.Of(stack).Service() {
+			continue
+		}
 		setting := &c.Stacks.Of(stack).Trace.Pipeline
 		choice, changed, err := u.pipelines.Choose(stack, *setting)
 		if err != nil {

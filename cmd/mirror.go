@@ -49,7 +49,13 @@ func runMirror(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	r := &reloads{process: p, mirror: func(o mirror.IntakeOptions) error { return pipeline.mirror.Reload(o) }}
+	r := &reloads{process: p, take: func(o mirror.IntakeOptions, c config.Config) error {
+		if err := pipeline.mirror.Reload(o); err != nil { // first what can be refused
+			return err
+		}
+		d.SetPolicy(deployPolicy(c))
+		return pipeline.mirror.ReloadFeeds(feedOptions(c)) // whose bounds Validate has checked
+	}}
 	r.register()
 	o.Admin = func(api *mux.Router) {
 		d.Mount(api)
@@ -102,14 +108,7 @@ func mirrorOptions(p *process) (mirror.Options, error) {
 		Secret:  p.secret,
 		Token:   token,
 		Intake:  intake,
-		Feed: mirror.FeedOptions{
-			MaxBytes:    int(c.Feeds.MaxBytes),
-			CallTimeout: time.Duration(c.Feeds.CallTimeout),
-			MaxBackoff:  time.Duration(c.Feeds.MaxBackoff),
-			CatchUpRate: int64(c.Feeds.CatchUpRate),
-			Attempts:    c.Feeds.Attempts,
-			Patience:    time.Duration(c.Feeds.Patience),
-		},
+		Feed:    feedOptions(c),
 		Retention: mirror.RetentionOptions{
 			MaxAge:   time.Duration(c.Journal.MaxAge),
 			Pressure: c.Journal.Pressure,
@@ -119,6 +118,17 @@ func mirrorOptions(p *process) (mirror.Options, error) {
 		Telemetry:  p.telemetry,
 	}
 	return o, nil
+}
+
+func feedOptions(c config.Config) mirror.FeedOptions {
+	return mirror.FeedOptions{
+		MaxBytes:    int(c.Feeds.MaxBytes),
+		CallTimeout: time.Duration(c.Feeds.CallTimeout),
+		MaxBackoff:  time.Duration(c.Feeds.MaxBackoff),
+		CatchUpRate: int64(c.Feeds.CatchUpRate),
+		Attempts:    c.Feeds.Attempts,
+		Patience:    time.Duration(c.Feeds.Patience),
+	}
 }
 
 func stackOptions(s *config.Stack) (mirror.StackOptions, error) {
@@ -146,6 +156,7 @@ func intakeOptions(c config.Config) (mirror.IntakeOptions, error) {
 		return mirror.IntakeOptions{}, err
 	}
 	return mirror.IntakeOptions{
+		Requests:       c.Clients.Requests,
 		Origins:        c.Clients.Origins,
 		TrustedProxies: proxies,
 		Headers:        c.Clients.Headers,

@@ -47,7 +47,7 @@ type process struct {
 	secret    string
 	telemetry *telemetry.Telemetry
 	again     func() (config.Config, error) // reads the settings anew
-	hangups   <-chan os.Signal              // SIGHUP; for the mirror alone, the others have nothing that could change
+	hangups   <-chan os.Signal              // SIGHUP; for mirror and trace, the others have nothing that could change
 }
 
 // settings returns the settings of a process that runs here, checked.
@@ -67,7 +67,7 @@ func (p *program) settings() (config.Config, error) {
 func (p *program) serve(name string, stack event.Stack, bound time.Duration, run func(context.Context, *process) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, _ []string) error {
 		var hangups <-chan os.Signal
-		if name == mirrorName { // first of all: until then the signal ends the process
+		if name == mirrorName || name == "trace" { // first of all: until then the signal ends the process
 			var unsubscribe func()
 			hangups, unsubscribe = p.Signals(syscall.SIGHUP)
 			defer unsubscribe()
@@ -96,7 +96,7 @@ func (p *program) serve(name string, stack event.Stack, bound time.Duration, run
 		t, err := telemetry.New(telemetry.Options{
 			Process: name, Stack: string(stack), Version: readBuildInfo().Version,
 			Format: cfg.Telemetry.Format, Level: level, Output: p.Stderr,
-			SentryDSN: cfg.Telemetry.SentryDSN, Environment: cfg.Telemetry.Environment, Secrets: secrets,
+			SentryDSN: cfg.Telemetry.SentryDSN, Environment: cfg.Telemetry.Environment, Allow: listed(cfg.Telemetry), Secrets: secrets,
 		})
 		if err != nil {
 			return err

@@ -66,6 +66,9 @@ func (u *installed) loadPipeline(ctx context.Context, req pipelineRequest) (pipe
 		return pipelineAnswer{}, err
 	}
 	answer := pipelineAnswer{Stack: stack, Live: stack != candidate}
+	if err := u.ours(stack); err != nil {
+		return answer, err
+	}
 	if answer.Live && !req.Force {
 		return answer, fmt.Errorf("%s %w", stack, errLive)
 	}

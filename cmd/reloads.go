@@ -18,7 +18,7 @@ import (
 // how `sparrow up` asks. All that changed is taken, or nothing.
 type reloads struct {
 	process  *process
-	mirror   func(mirror.IntakeOptions) error
+	take     func(mirror.IntakeOptions, config.Config) error // all of it, or an error
 	outcomes *prometheus.CounterVec
 	last     prometheus.Gauge
 
@@ -83,7 +83,7 @@ func (r *reloads) apply() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.mirror(o); err != nil {
+	if err := r.take(o, next); err != nil {
 		return nil, err
 	}
 	r.process.config = next

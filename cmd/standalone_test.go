@@ -1,7 +1,7 @@
 package cmd
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -28,34 +28,59 @@ func freePorts(t *testing.T, n int) []string {
 	return all
 }
 
+// logFile is what a process writes to.
+type logFile string
+
+func (f logFile) String() string {
+	text, err := os.ReadFile(string(f))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
 // Each process can be started by hand, or by something other than `sparrow up`: it binds the address of its settings.
 func TestProcessesByHand(t *testing.T) {
 	bin := build(t, "./sparrow")
 	dir := t.TempDir()
 	a := freePorts(t, 8)
+	pipeline := func(stack, property string) {
+		t.Helper()
+		text := fmt.Sprintf("sources: {dev: {keys: [dev], origins: [none]}}\nevents: {pageview: {properties: {pathname: url, %s: url}}}\ntrackers: {heap: {}}\n", property)
+		if err := os.WriteFile(filepath.Join(dir, stack+".yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pipeline("green", "url")
+	pipeline("blue", "url")
 	settings := filepath.Join(dir, "sparrow.yaml")
 	if err := os.WriteFile(settings, fmt.Appendf(nil, `
 data: %s
 clients: {listen: %q}
 admin: {listen: %q}
 stacks:
-  green: {url: "http://%s", trace: {url: "http://%s"}}
-  blue: {url: "http://%s", trace: {url: "http://%s"}}
+  green: {url: "http://%s", trace: {url: "http://%s", pipeline: %q}}
+  blue: {url: "http://%s", trace: {url: "http://%s", pipeline: %q}}
 warehouse: {url: "http://%s"}
 sandbox: {url: "http://%s"}
 telemetry: {format: json}
-`, filepath.Join(dir, "data"), a[0], a[1], a[2], a[5], a[3], a[6], a[4], a[7]), 0o600); err != nil {
+`, filepath.Join(dir, "data"), a[0], a[1], a[2], a[5], filepath.Join(dir, "green.yaml"), a[3], a[6], filepath.Join(dir, "blue.yaml"), a[4], a[7]), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	type started struct {
 		*exec.Cmd
-		out *bytes.Buffer
+		out logFile
 	}
 	var all []started
 	for _, args := range [][]string{{"warehouse"}, {"sandbox"}, {"trace", "--stack", "green"}, {"trace", "--stack", "blue"}, {"dispatcher", "--stack", "green"}, {"dispatcher", "--stack", "blue"}, {"mirror"}} {
 		c := exec.Command(bin, append(args, "--config", settings)...)
-		p := started{c, new(bytes.Buffer)}
-		c.Stdout, c.Stderr = p.out, p.out
+		p := started{c, logFile(filepath.Join(dir, strings.Join(append(args[:1:1], args[len(args)-1]), "-")+".log"))}
+		log, err := os.Create(string(p.out))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer log.Close()
+		c.Stdout, c.Stderr = log, log
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -106,6 +131,52 @@ telemetry: {format: json}
 	}
 	if out, err := run("deploy", "candidate", "--binary", bin); err == nil || !strings.Contains(out, "works on the machine of `sparrow up`") {
 		t.Errorf("--binary without a supervisor: %v\n%s", err, out)
+	}
+
+	// SIGHUP: the candidate's trace follows its file, with its dispatcher; the live one says no; what is wrong changes nothing.
+	hup := func(stack, says string) {
+		t.Helper()
+		one := all[map[string]int{"green": 2, "blue": 3}[stack]]
+		before := len(one.out.String())
+		if err := one.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		r.await(stack+" says: "+says, func() error {
+			if !strings.Contains(one.out.String()[before:], says) {
+				return errors.New(one.out.String()[before:])
+			}
+			return nil
+		})
+	}
+	pipeline("green", "referrer")
+	hup("green", "green is live: what it sends would change without a verdict")
+	hup("blue", "the pipeline file has not changed")
+	pipeline("blue", "a: nonsense, b")
+	hup("blue", "the pipeline was not reloaded: everything is as before")
+	pipeline("blue", "referrer")
+	hup("blue", "the pipeline was reloaded: declare the candidate anew")
+	_, said, _ := strings.Cut(all[3].out.String(), `the pipeline was reloaded: declare the candidate anew","process":"trace","stack":"blue","build":"`)
+	fresh, _, _ := strings.Cut(said, `"`)
+	r.await("the mirror knows that blue is another build", func() error {
+		out, err := run("deploy", "status", "--json")
+		if err != nil || len(fresh) != 64 || !strings.Contains(out, fresh) {
+			return fmt.Errorf("%v: %q is not in %s", err, fresh, out)
+		}
+		return nil
+	})
+	if out, err := run("compare"); err == nil || strings.Contains(out, "PASS") {
+		t.Errorf("a verdict for a build that does not run any more: %v\n%s", err, out)
+	}
+	if out, err := run("deploy", "candidate"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := run("send", "--url", "http://"+a[0], "--generate", "50", "--seed", "3"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	// Both halves of blue are the new build, or the window would be of mixed builds; and it lets a property pass that green
+	// does not, or nothing would have been reloaded.
+	if out, err := run("compare", "--wait", "1m"); err == nil || !strings.Contains(out, "FAIL") {
+		t.Errorf("%v\n%s", err, out)
 	}
 
 	for i := len(all) - 1; i >= 0; i-- {

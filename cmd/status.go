@@ -7,6 +7,7 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/text"
 
+	"github.com/sparrowhq/sparrow/cmd/config"
 	"github.com/sparrowhq/sparrow/cmd/supervisor"
 	"github.com/sparrowhq/sparrow/cmd/terminal"
 	"github.com/sparrowhq/sparrow/compare"
@@ -55,7 +56,11 @@ func (u *installed) showStatus(ctx context.Context) {
 func (u *installed) lanes(ctx context.Context) map[event.Stack][]lane {
 	all := map[event.Stack][]lane{}
 	for _, stack := range event.Stacks() {
-		if st, err := traceStatus(ctx, u.internal, u.config.Stacks.Of(stack).Trace.URL); err == nil {
+		url := u.config.Stacks.Of(stack).Trace.URL
+		if url == "" {
+			continue // it has none
+		}
+		if st, err := traceStatus(ctx, u.internal, url); err == nil {
 			all[stack] = lanes(st, u.config.Sandbox.URL)
 		}
 	}
@@ -115,6 +120,9 @@ func statusLines(s terminal.Screen, states []supervisor.State, f flow, now time.
 			continue
 		}
 		line := fmt.Sprintf("%-5s %-9s build %s  %s", stack, st.Role, buildText(st.Build), lagText(st, now))
+		if st.Protocol == config.ProtocolHTTP {
+			line += "  fed plain HTTP"
+		}
 		if st.Dead > 0 {
 			line += s.Styled(terminal.Red, fmt.Sprintf("  %s dead", terminal.Count(st.Dead)))
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -60,6 +61,11 @@ func (p *program) runTrace(ctx context.Context, pr *process, stack event.Stack) 
 	if o.Build, err = p.stackBuild(pr.config, p.extendedDispatcher(pr, stack), o); err != nil {
 		return err
 	}
+	allow, err := reported(pr.config, o.Pipeline, o.Key)
+	if err != nil {
+		return err
+	}
+	pr.telemetry.Allow(allow)
 	l, err := pr.in.Listen(traceName(stack), address)
 	if err != nil {
 		return err
@@ -82,25 +88,16 @@ func (p *program) runTrace(ctx context.Context, pr *process, stack event.Stack) 
 	}
 	defer watch(ctx, check, t, func() pipeline.Config { return *current.Load() })()
 	pr.telemetry.Log.Info("listening", "address", l.Addr(), "build", o.Build.ID, "version", o.Build.Version)
+	r := &pipelineReload{program: p, process: pr, stack: stack, trace: t, warehouse: w, current: &current}
 	h := reloader(pr.secret, t.Handler(), func(context.Context) (event.Build, error) {
-		fresh, err := p.reread(pr)
-		if err != nil {
-			return event.Build{}, err
-		}
-		o, err := p.traceOptions(fresh, stack)
-		if err != nil {
-			return event.Build{}, err
-		}
-		build, err := p.stackBuild(fresh.config, p.extendedDispatcher(fresh, stack), o)
-		if err != nil {
-			return event.Build{}, err
-		}
-		if err := t.Reload(o.Pipeline, build); err != nil {
-			return event.Build{}, err
-		}
-		current.Store(&o.Pipeline)
-		return build, nil
+		_, build, err := r.apply()
+		return build, err
 	})
+	following, stopFollowing := context.WithCancel(ctx)
+	var follower sync.WaitGroup
+	defer follower.Wait()
+	defer stopFollowing()
+	follower.Go(func() { r.follow(following) })
 	return service.Serve(ctx, pr.telemetry, l, h, 5*time.Second)
 }
 

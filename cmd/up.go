@@ -38,7 +38,10 @@ Ctrl-C stops everything at once.
 
 Everything is kept in the data folder, which is private and used by one "sparrow up" at a time. What a stack runs is
 kept too: without --green and --blue, each stack runs what it ran before; and so is its pipeline file, which is loaded
-once: "sparrow trace reload" loads it again.`, mirrorStop, dispatcherStop, traceStop, warehouseStop),
+once: "sparrow trace reload" loads it again.
+
+A stack whose setting protocol is http is a service of your own: it gets neither dispatcher nor trace, and the mirror feeds
+it at its url.`, mirrorStop, dispatcherStop, traceStop, warehouseStop),
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return p.runUp(c.Context(), &f) },
 	}
@@ -65,12 +68,18 @@ func (p *program) upSettings(f *upFlags) (config.Config, error) {
 	if err := c.Absolute(); err != nil {
 		return c, err
 	}
-	for _, name := range event.Stacks() {
-		if protocol := c.Stacks.Of(name).Protocol; protocol != "frames" {
-			return c, fmt.Errorf("setting stacks.%s.protocol: %q: `sparrow up` runs a dispatcher for each stack; start `sparrow mirror` to feed a service of your own", name, protocol)
+	if err := c.Validate(); err != nil {
+		return c, err
+	}
+	for name, flag := range map[event.Stack]string{event.Green: f.green, event.Blue: f.blue} {
+		if s := c.Stacks.Of(name); s.Service() {
+			if flag != "" {
+				return c, usage("--%s names a binary, but setting stacks.%s.protocol says that %s is a service of your own, at %s", name, name, name, s.URL)
+			}
+			s.Trace.URL = "" // the service's own business
 		}
 	}
-	return c, c.Validate()
+	return c, nil
 }
 
 // installed is one `sparrow up`.

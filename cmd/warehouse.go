@@ -2,13 +2,17 @@ package cmd
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sparrowhq/sparrow/cmd/config"
 	"github.com/sparrowhq/sparrow/service"
+	"github.com/sparrowhq/sparrow/warehouse"
+	"github.com/sparrowhq/sparrow/warehouse/bigquery"
 	"github.com/sparrowhq/sparrow/warehouse/duckdb"
 	"github.com/sparrowhq/sparrow/warehouse/served"
 )
@@ -16,21 +20,73 @@ import (
 func (p *program) warehouse() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "warehouse",
-		Short: "Run the warehouse: own the DuckDB file, serve appends and queries to the other processes",
+		Short: "Run the warehouse: write events where they end up, serve appends and queries to the other processes",
 		Args:  cobra.NoArgs,
 		RunE:  p.serve(warehouseName, "", warehouseStop, runWarehouse),
 	}
-	c.AddCommand(p.warehouseExport())
+	c.AddCommand(p.warehouseInit(), p.warehouseExport())
 	return c
 }
 
-func runWarehouse(ctx context.Context, p *process) (err error) {
-	c := p.config.Warehouse
-	address, err := config.Address(c.Listen, c.URL)
-	if err != nil {
-		return err
+// warehouseInit makes what the warehouse process would make when it starts, for those who do not let it.
+func (p *program) warehouseInit() *cobra.Command {
+	var dry bool
+	c := &cobra.Command{
+		Use:   "init",
+		Short: "Make the datasets, tables and views in BigQuery that are not there yet",
+		Long: `Make the datasets, tables and views in BigQuery that are not there yet. What is there stays, so it may be run again.
+The warehouse process does the same when it starts; this is for accounts that may not.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := p.config()
+			if err != nil {
+				return err
+			}
+			if config.Warehouse.Engine != "bigquery" {
+				return usage("warehouse.engine is %s: what it needs is made when the warehouse starts; this is for bigquery", config.Warehouse.Engine)
+			}
+			o := bigqueryOptions(&config)
+			if !dry {
+				return bigquery.Init(cmd.Context(), o)
+			}
+			statements, err := bigquery.Statements(o)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), strings.Join(statements, ";\n\n")+";")
+			return err
+		},
 	}
-	engine, err := duckdb.Open(duckdb.Options{
+	c.Flags().BoolVar(&dry, "dry-run", false, "print the statements and run nothing")
+	return c
+}
+
+func bigqueryOptions(c *config.Config) bigquery.Options {
+	b := c.BigQuery
+	return bigquery.Options{
+		Project:     b.Project,
+		Location:    b.Location,
+		Prefix:      b.Prefix,
+		Credentials: b.CredentialsFile,
+		Endpoint:    b.Endpoint,
+		GRPC:        b.GRPC,
+		MaxScanned:  int64(b.MaxScanned),
+		QueueBytes:  int64(c.Warehouse.Queue),
+		Queries:     c.Warehouse.Queries.Concurrent,
+		Limit:       c.Warehouse.Queries.Limit,
+		MaxWait:     time.Duration(c.Warehouse.Queries.MaxWait),
+	}
+}
+
+// openEngine opens the engine that the configuration names.
+func openEngine(ctx context.Context, p *process) (warehouse.Warehouse, error) {
+	c := p.config.Warehouse
+	if c.Engine == "bigquery" {
+		o := bigqueryOptions(&p.config)
+		o.Telemetry = p.telemetry
+		return bigquery.Open(ctx, o)
+	}
+	return duckdb.Open(duckdb.Options{
 		Path:       filepath.Join(p.config.Data, "warehouse", "sparrow.duckdb"),
 		Memory:     int64(c.Memory),
 		Threads:    c.Threads,
@@ -42,6 +98,15 @@ func runWarehouse(ctx context.Context, p *process) (err error) {
 		Retention:  duckdb.Retention{Raw: c.Retention.Raw, Outcomes: c.Retention.Outcomes},
 		Telemetry:  p.telemetry,
 	})
+}
+
+func runWarehouse(ctx context.Context, p *process) (err error) {
+	c := p.config.Warehouse
+	address, err := config.Address(c.Listen, c.URL)
+	if err != nil {
+		return err
+	}
+	engine, err := openEngine(ctx, p)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
-	"github.com/sparrowhq/sparrow/warehouse/duckdb"
 )
 
 // perFrame is how many single-event requests share a frame in the benchmark, as under load.
@@ -28,7 +27,7 @@ func (b *bulk) Ledger(_ context.Context, from, to uint64) (Ledger, error) {
 	return Ledger{From: from, To: to, Totals: b.ledger, Stacks: map[event.Stack]StackLedger{event.Green: {}, event.Blue: {}}}, nil
 }
 
-func newBulk(tb testing.TB, n int, faults ...string) (*bulk, *duckdb.Engine) {
+func newBulk(tb testing.TB, n int, faults ...string) (*bulk, warehouse.Warehouse) {
 	tb.Helper()
 	b := &bulk{world: newWorld(tb), last: uint64(2 + (n+perFrame-1)/perFrame)}
 	b.next = b.last + 1
@@ -113,7 +112,7 @@ var stagedStages = []warehouse.Stage{warehouse.Trace, "amplitude", "ga4", "heap"
 
 // newStaged is a bulk whose every event went through trace and to three trackers on each side. One event in a hundred
 // keeps what was sent, one in a thousand of the first twentieth was corrected.
-func newStaged(tb testing.TB, n int, faults ...string) (*bulk, *duckdb.Engine) {
+func newStaged(tb testing.TB, n int, faults ...string) (*bulk, warehouse.Warehouse) {
 	var statements []string
 	for _, s := range event.Stacks() {
 		sink, build := candidateSink, blueBuild.ID

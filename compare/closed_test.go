@@ -36,6 +36,14 @@ func TestFailClosed(t *testing.T) {
 			w.cursor[event.Blue] = event.Cursor{Frame: 40}
 			w.status.Stacks[event.Blue] = StackStatus{Build: blueBuild, Error: "connection refused"}
 		}, exit: 3, says: "cannot be reached: connection refused"},
+		{name: "the candidate is a service that writes no rows", do: func(w *world) {
+			w.cursor[event.Blue] = event.Cursor{} // and what is in rows is not stored
+			w.status.Stacks[event.Blue] = StackStatus{Build: blueBuild, Reachable: true, Protocol: "http", Cursor: event.Cursor{Frame: w.next}}
+		}, o: Options{Wait: time.Hour}, exit: 3, says: "written nothing to the warehouse"},
+		{name: "live is a service that writes no rows", do: func(w *world) {
+			w.cursor[event.Green] = event.Cursor{}
+			w.status.Stacks[event.Green] = StackStatus{Build: greenBuild, Reachable: true, Protocol: "http", Cursor: event.Cursor{Frame: w.next}}
+		}, o: Options{Wait: time.Hour}, exit: 3, says: "written nothing to the warehouse"},
 		{name: "the candidate is late", do: func(w *world) { w.cursor[event.Blue] = event.Cursor{Frame: 40} }, exit: 3, says: "up to frame 39"},
 		{name: "the candidate stays late", do: func(w *world) { w.cursor[event.Blue] = event.Cursor{Frame: 40} }, o: Options{Wait: 20 * time.Millisecond, Poll: time.Millisecond}, exit: 124, says: "up to frame 39"},
 		{name: "the candidate stays late, and has lost something", do: func(w *world) {
@@ -167,5 +175,26 @@ func TestCancelledCollect(t *testing.T) {
 	_, err := Collect(ctx, Sources{Pipeline: w, Warehouse: e}, Options{Wait: time.Hour, Progress: func(Progress) { cancel() }})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want the context's", err)
+	}
+}
+
+// TestServiceThatStoresItsRows has a candidate that is fed plain HTTP and appends its rows itself: it is compared like any
+// other, and the verdict is about the build that it says it is.
+func TestServiceThatStoresItsRows(t *testing.T) {
+	for _, build := range []event.Build{blueBuild, {ID: "cccc"}, {}} {
+		w := newWorld(t)
+		w.many(1000, "view")
+		w.status.Stacks[event.Blue] = StackStatus{Role: "candidate", Build: build, Reachable: true, Protocol: "http"}
+		ev, err := Collect(context.Background(), Sources{Pipeline: w, Warehouse: w.store()}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := Pass
+		if build.ID == "cccc" {
+			want = Inconclusive
+		}
+		if v := Judge(*ev, Policy{}); v.Outcome != want || want == Pass && v.Candidate.ID != blueBuild.ID {
+			t.Errorf("it says that it is %q: %s about %v, %+v", build.ID, v.Outcome, v.Candidate, v.Reasons)
+		}
 	}
 }

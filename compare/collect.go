@@ -68,7 +68,7 @@ type Progress struct {
 type collector struct {
 	Sources
 	o   Options
-	sql dialect
+	sql dialect // of the warehouse; see speak
 	ev  *Evidence
 
 	late map[stageAt]event.Cursor // how many corrections there were of each stage when the reading began
@@ -79,7 +79,7 @@ type collector struct {
 //
 // Errors: *UsageError, *UnreadableError, *WaitError, or the context's. Evidence is nil with any error but *WaitError.
 func Collect(ctx context.Context, s Sources, o Options) (*Evidence, error) {
-	c := &collector{Sources: s, o: o.withDefaults(), sql: duckSQL, ev: &Evidence{Schema: Schema, Events: []Event{}}}
+	c := &collector{Sources: s, o: o.withDefaults(), ev: &Evidence{Schema: Schema, Events: []Event{}}}
 	st, err := c.state(ctx)
 	if err != nil {
 		return nil, err
@@ -162,6 +162,9 @@ func (c *collector) cursors(ctx context.Context, st state) error {
 		}
 		s.side.Stored[warehouse.Raw] = at
 	}
+	if err := c.speak(ctx); err != nil {
+		return err
+	}
 	return c.stages(ctx)
 }
 
@@ -216,7 +219,7 @@ func (c *collector) look(ctx context.Context, before state, p *Progress) (state,
 		return st, err
 	}
 	p.Live, p.Candidate = c.ev.Live.Stored[warehouse.Raw], c.ev.Candidate.Stored[warehouse.Raw]
-	if c.ev.Window.Empty() || st.Generation != before.Generation {
+	if c.ev.Window.Empty() || st.Generation != before.Generation || c.ev.Live.rowless() || c.ev.Candidate.rowless() {
 		return st, nil // waiting longer brings nothing: the verdict will say why
 	}
 	if st.Journal.LastFrame < c.ev.Window.Last {
@@ -230,7 +233,7 @@ func (c *collector) look(ctx context.Context, before state, p *Progress) (state,
 
 func side(st state, s event.Stack) Side {
 	is := st.Stacks[s]
-	out := Side{Stack: s, Build: is.Build, Reachable: is.Reachable, Error: is.Error, Feed: is.Cursor,
+	out := Side{Stack: s, Build: is.Build, Reachable: is.Reachable, Error: is.Error, Protocol: is.Protocol, Feed: is.Cursor,
 		Stored: map[warehouse.Stage]event.Cursor{}, Builds: []BuildSeen{}}
 	if is.Blocked && out.Error == "" {
 		out.Error = "its feed waits for a person: see sparrow deploy status"

@@ -13,8 +13,9 @@ import (
 type dialect struct {
 	// table returns the name of a stack's raw table.
 	table func(event.Stack) string
-	// outcomes returns the name of a stack's latest outcomes, log that of all that were ever appended.
-	outcomes, log func(event.Stack) string
+	// outcomes returns the name of a stack's latest outcomes, log that of all first ones (and more, of later revisions),
+	// corrections that of all later ones (and more).
+	outcomes, log, corrections func(event.Stack) string
 	// cursorTable is the name of the table of cursors.
 	cursorTable string
 	// expiredTable is the name of the table of what retention deleted; empty: the engine keeps none.
@@ -42,6 +43,19 @@ type dialect struct {
 	bytes func(column string) string
 	// before is the part of a text up to a mark, or all of it.
 	before func(column, mark string) string
+	// lookup is set where a row's hole has to be looked up row by row, since an outer join needs an equality.
+	lookup bool
+	// spell puts names in double quotes and texts in single quotes, as all statements here have them, into the dialect's
+	// spelling. nil: it is the same.
+	spell func(sql string) string
+}
+
+// words is a statement as the engine reads it.
+func (d dialect) words(sql string) string {
+	if d.spell == nil {
+		return sql
+	}
+	return d.spell(sql)
 }
 
 // duckSQL is the dialect of DuckDB 1.5.
@@ -49,6 +63,7 @@ var duckSQL = dialect{
 	table:       func(s event.Stack) string { return string(s) + ".raw" },
 	outcomes:    func(s event.Stack) string { return string(s) + ".outcomes" },
 	log:         func(s event.Stack) string { return string(s) + ".outcomes_log" },
+	corrections: func(s event.Stack) string { return string(s) + ".outcomes_log" },
 	cursorTable: "cursors", expiredTable: "expired",
 	// hash() folds its columns together by exclusive-or at the end, which added up would let two rows swap their last
 	// column once in 10^8 times; hashing the result again mixes it.

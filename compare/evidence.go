@@ -73,7 +73,8 @@ type Side struct {
 	Stack     event.Stack `json:"stack"`
 	Build     event.Build `json:"build"` // as the stack's dispatcher reports it now
 	Reachable bool        `json:"reachable"`
-	Error     string      `json:"error,omitempty"` // why it is not, or what it last answered
+	Error     string      `json:"error,omitempty"`    // why it is not, or what it last answered
+	Protocol  string      `json:"protocol,omitempty"` // how the mirror feeds it: frames, http
 	// Feed is the mirror's cursor, Stored the warehouse's per stage: everything below is final.
 	Feed   event.Cursor                     `json:"feed"`
 	Stored map[warehouse.Stage]event.Cursor `json:"stored"`
@@ -86,6 +87,15 @@ type Side struct {
 	Absent   uint64    `json:"absent"`   // requests that only the other side holds, and no hole or lateness explains
 	Holes    Holes     `json:"holes"`
 }
+
+// rowless reports whether the side is a service that is fed plain HTTP and has never written a row to the warehouse: then
+// nothing of it can be compared, and waiting changes nothing.
+func (s Side) rowless() bool {
+	return s.Protocol == protocolHTTP && s.Stored[warehouse.Raw] == event.Cursor{}
+}
+
+// protocolHTTP is Side.Protocol of a service that is no dispatcher of ours.
+const protocolHTTP = "http"
 
 // BuildSeen is a build found in a side's rows.
 type BuildSeen struct {

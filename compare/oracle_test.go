@@ -192,11 +192,20 @@ func worlds(short, long int) int {
 // TestAgainstOracle compares the statements' answers with a row by row account of random small worlds, with every fault
 // there is, several at a time.
 func TestAgainstOracle(t *testing.T) {
-	seeds := worlds(6, 25)
+	againstOracle(t, worlds(6, 25), false)
+}
+
+// TestAgainstOracleOnBigQuery does the same with the engine for BigQuery and its statements.
+func TestAgainstOracleOnBigQuery(t *testing.T) {
+	againstOracle(t, worlds(3, 25), true)
+}
+
+func againstOracle(t *testing.T, seeds int, google bool) {
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 99))
 			w := newWorld(t)
+			w.google = google
 			w.random = r
 			w.scatter(r)
 			spec := WindowSpec{}

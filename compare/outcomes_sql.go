@@ -47,7 +47,7 @@ func (d dialect) from(stack event.Stack, corrected bool, stages []warehouse.Stag
 // late returns the buckets of each stage in which outcomes were corrected.
 func (d dialect) late(stack event.Stack, stages []warehouse.Stage, p part) string {
 	return `SELECT DISTINCT stage, ` + d.bucket(p) + ` AS bucket
-FROM ` + d.log(stack) + ` WHERE revision > 0 AND stage IN (` + quotedList(stages) + `) AND ` + d.where(p)
+FROM ` + d.corrections(stack) + ` WHERE revision > 0 AND stage IN (` + quotedList(stages) + `) AND ` + d.where(p)
 }
 
 // cursors returns how far each stage of the traffic itself is stored.

@@ -18,6 +18,14 @@ func (j *judge) presence() {
 			j.await("%s has to run: start it, then compare again with --wait", s.Stack)
 		}
 	}
+	if s, role := ev.Candidate, "candidate"; s.rowless() || ev.Live.rowless() {
+		if !s.rowless() {
+			s, role = ev.Live, "live"
+		}
+		j.because(CodeRowless, "%s (%s) is a service fed plain HTTP that has written nothing to the warehouse: there is nothing to compare", role, s.Stack)
+		j.await("a Sparrow dispatcher on %s (protocol: frames), or a service that appends its rows to the warehouse; without either only sparrow deploy cutover --force --reason is left", s.Stack)
+		return
+	}
 	if ev.Window.Empty() {
 		j.because(CodeEmpty, "the window holds no frame: nothing was accepted in %s", ev.Window.Chosen)
 		j.await("traffic: send some, then compare again")

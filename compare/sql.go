@@ -141,9 +141,15 @@ func (e edge) samples() bool {
 
 // cause tells why a side lacks the event at (frame, request).
 func (d dialect) cause(e edge, alias string) string {
-	s := fmt.Sprintf("CASE WHEN %s.reason IS NOT NULL THEN %s.reason", alias, alias)
-	if len(e.holes) == 0 {
-		s = "CASE"
+	s := "CASE"
+	switch {
+	case len(e.holes) == 0:
+	case d.lookup:
+		list, within := d.holeList(e, alias)
+		found := "(SELECT MAX(" + alias + ".reason) FROM " + list + " WHERE " + within + ")"
+		return "COALESCE(" + found + fmt.Sprintf(", CASE WHEN frame > %d OR frame = %d AND request >= %d THEN 4 ELSE 0 END)", e.cursor.Frame, e.cursor.Frame, e.cursor.Request)
+	default:
+		s = fmt.Sprintf("CASE WHEN %s.reason IS NOT NULL THEN %s.reason", alias, alias)
 	}
 	return s + fmt.Sprintf(" WHEN frame > %d OR frame = %d AND request >= %d THEN 4 ELSE 0 END", e.cursor.Frame, e.cursor.Frame, e.cursor.Request)
 }
@@ -170,10 +176,19 @@ func causeCode(reason string) uint64 {
 	}
 }
 
+// holes joins the holes of a side, where the dialect can.
 func (d dialect) holes(e edge, alias string) string {
-	if len(e.holes) == 0 {
+	if len(e.holes) == 0 || d.lookup {
 		return ""
 	}
+	list, within := d.holeList(e, alias)
+	return `
+  LEFT JOIN ` + list + `
+    ON ` + within
+}
+
+// holeList is a table expression of the holes of a side, and the condition that a row lies in one.
+func (d dialect) holeList(e edge, alias string) (list, within string) {
 	var rows [][]uint64
 	for _, h := range e.holes {
 		row := []uint64{h.From.Frame, uint64(h.From.Request), h.To.Frame, uint64(h.To.Request), causeCode(h.Reason)}
@@ -189,9 +204,7 @@ func (d dialect) holes(e edge, alias string) string {
 		sampled = `
     AND (` + alias + `.fromBucket = 0 OR MOD(tail, ` + strconv.Itoa(event.SampleBuckets) + `) >= ` + alias + `.fromBucket)`
 	}
-	return `
-  LEFT JOIN ` + d.values(alias, columns, rows) + `
-    ON (frame > ` + alias + `.fromFrame OR frame = ` + alias + `.fromFrame AND request >= ` + alias + `.fromRequest)
+	return d.values(alias, columns, rows), `(frame > ` + alias + `.fromFrame OR frame = ` + alias + `.fromFrame AND request >= ` + alias + `.fromRequest)
     AND (frame < ` + alias + `.toFrame OR frame = ` + alias + `.toFrame AND request < ` + alias + `.toRequest)` + sampled
 }
 
@@ -221,15 +234,15 @@ func (d dialect) faults(live, candidate edge, p part, lists bool, examples int) 
     FROM ` + d.table(stack) + ` WHERE ` + d.where(p)
 	}
 	const name = "COALESCE(event, '')"
-	owed, withOwed := "", "stored"
+	owed, withOwed := "", "stored AS r"
 	if lists {
 		owed = `), owed AS (
   SELECT frame, request, CAST(owedItem AS INTEGER) AS item
   FROM (
     SELECT frame, request, COALESCE(MAX(CASE WHEN l = 1 THEN items END), LEAST(MAX(items), 65536)) AS items
-    FROM stored
+    FROM stored AS s
     GROUP BY frame, request
-    HAVING MAX(items) > 1 OR MAX(item) > 0
+    HAVING MAX(s.items) > 1 OR MAX(item) > 0
   ) AS lists, ` + d.upto("items", "owedItem") + `
 `
 		withOwed = `(
@@ -248,7 +261,7 @@ func (d dialect) faults(live, candidate edge, p part, lists bool, examples int) 
     MIN(liveName) AS liveName, MIN(candidateName) AS candidateName` + tailOf + `
   FROM ` + withOwed + `
   GROUP BY frame, request, item
-  HAVING SUM(l) <> 1 OR SUM(c) <> 1 OR SUM(liveDigest) <> SUM(candidateDigest)
+  HAVING SUM(r.l) <> 1 OR SUM(r.c) <> 1 OR SUM(liveDigest) <> SUM(candidateDigest)
 ), faults AS (
   SELECT k.kind, frame, request, item,
     CASE k.kind WHEN 1 THEN ` + d.cause(candidate, "hc") + ` WHEN 2 THEN ` + d.cause(live, "hl") + ` ELSE 0 END AS cause,

@@ -246,11 +246,20 @@ func (w *world) disturb(r *rand.Rand, stages ...warehouse.Stage) {
 // TestStagesAgainstOracle compares the statements' answers with a row by row account of random small worlds, with faults
 // at raw and at every stage after it, several at a time.
 func TestStagesAgainstOracle(t *testing.T) {
-	seeds := worlds(4, 10)
+	stagesAgainstOracle(t, worlds(4, 10), false)
+}
+
+// TestStagesAgainstOracleOnBigQuery does the same with the engine for BigQuery and its statements.
+func TestStagesAgainstOracleOnBigQuery(t *testing.T) {
+	stagesAgainstOracle(t, worlds(2, 10), true)
+}
+
+func stagesAgainstOracle(t *testing.T, seeds int, google bool) {
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
 			w := newWorld(t)
+			w.google = google
 			w.random = r
 			w.scatter(r)
 			w.pass("ga4", "heap")

@@ -9,7 +9,6 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
-	"github.com/sparrowhq/sparrow/warehouse/duckdb"
 )
 
 // pass has every row go through trace and on to the trackers, on both stacks, as two equal builds would. Every fourth
@@ -89,7 +88,7 @@ func (w *world) correct(s event.Stack, stage warehouse.Stage, i int, f func(o *w
 }
 
 // storeOutcomes writes what the stages did, in one batch for each.
-func (w *world) storeOutcomes(e *duckdb.Engine) {
+func (w *world) storeOutcomes(e warehouse.Appender) {
 	w.t.Helper()
 	keys := slices.Collect(maps.Keys(w.outs))
 	slices.SortFunc(keys, func(a, b stageAt) int { return byStage(a.stage, b.stage) })
@@ -112,7 +111,7 @@ func (w *world) storeOutcomes(e *duckdb.Engine) {
 }
 
 // storeLate writes the corrections of a stage from number n on.
-func (w *world) storeLate(e *duckdb.Engine, at stageAt, n int) {
+func (w *world) storeLate(e warehouse.Appender, at stageAt, n int) {
 	w.t.Helper()
 	late := w.late[at][n:]
 	if len(late) == 0 {

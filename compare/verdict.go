@@ -62,6 +62,7 @@ const (
 	CodeEmpty       Code = "empty"         // no frame, or nothing in the frames
 	CodeUnreachable Code = "unreachable"   // a side does not answer
 	CodeOpen        Code = "open"          // a side has not got to the window's end
+	CodeRowless     Code = "no-rows"       // a side is fed plain HTTP and writes nothing to the warehouse
 	CodeStage       Code = "stage-missing" // a stage that the policy needs is not there
 	CodeUnseen      Code = "unseen"        // nothing of what live sent was built or sent by the candidate
 	CodeMixed       Code = "mixed-builds"

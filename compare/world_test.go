@@ -14,6 +14,8 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
+	"github.com/sparrowhq/sparrow/warehouse/bigquery"
+	"github.com/sparrowhq/sparrow/warehouse/bigquery/fake"
 	"github.com/sparrowhq/sparrow/warehouse/duckdb"
 )
 
@@ -39,6 +41,8 @@ type world struct {
 	onStatus func(n int, s *Status) error
 	onLedger func(l *Ledger) error
 	looks    int
+
+	google bool // BigQuery's place is taken by its fake
 }
 
 // request is one accepted request.
@@ -181,8 +185,13 @@ func (w *world) alter(s event.Stack, f func(i int, r *warehouse.Row) bool) {
 
 // store writes both sides through the engine, up to each side's cursor, and returns the open engine. plant is SQL to run
 // on the file before, for what no stack could write.
-func (w *world) store(plant ...string) *duckdb.Engine {
+func (w *world) store(plant ...string) warehouse.Warehouse {
 	w.t.Helper()
+	if w.google {
+		e := w.bigQuery()
+		w.fill(e)
+		return e
+	}
 	path := filepath.Join(w.dir, "warehouse", "sparrow.duckdb")
 	open := func() *duckdb.Engine {
 		e, err := duckdb.Open(duckdb.Options{Path: path})
@@ -192,6 +201,41 @@ func (w *world) store(plant ...string) *duckdb.Engine {
 		return e
 	}
 	e := open()
+	w.fill(e)
+	if len(plant) > 0 {
+		if err := e.Close(); err != nil {
+			w.t.Fatal(err)
+		}
+		for _, s := range event.Stacks() { // the file must not look damaged, or the engine does not open it
+			plant = append(plant, fmt.Sprintf(`UPDATE cursors SET "rows" = (SELECT count(*) FROM %[1]s.raw) WHERE stack = '%[1]s' AND stage = 'raw'`, s),
+				fmt.Sprintf(`UPDATE cursors SET "rows" = (SELECT count(*) FROM %[1]s.outcomes_log AS o WHERE o.stage = cursors.stage) WHERE stack = '%[1]s' AND stage <> 'raw'`, s))
+		}
+		execute(w.t, path, plant...)
+		e = open()
+	}
+	w.t.Cleanup(func() { e.Close() })
+	return e
+}
+
+// bigQuery is the real engine for BigQuery, on a fake that answers statements in DuckDB's words.
+func (w *world) bigQuery() warehouse.Warehouse {
+	w.t.Helper()
+	server, err := fake.Start(fake.Options{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { server.Close() })
+	e, err := bigquery.Open(context.Background(), bigquery.Options{Project: "project", Prefix: "shop_", Endpoint: server.REST(), GRPC: server.GRPC()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { e.Close() })
+	return e
+}
+
+// fill writes both sides.
+func (w *world) fill(e warehouse.Appender) {
+	w.t.Helper()
 	var controls []*event.ControlEntry
 	for _, r := range w.timeline.Records() {
 		controls = append(controls, r.Entry())
@@ -214,19 +258,6 @@ func (w *world) store(plant ...string) *duckdb.Engine {
 		}
 	}
 	w.storeOutcomes(e)
-	if len(plant) > 0 {
-		if err := e.Close(); err != nil {
-			w.t.Fatal(err)
-		}
-		for _, s := range event.Stacks() { // the file must not look damaged, or the engine does not open it
-			plant = append(plant, fmt.Sprintf(`UPDATE cursors SET "rows" = (SELECT count(*) FROM %[1]s.raw) WHERE stack = '%[1]s' AND stage = 'raw'`, s),
-				fmt.Sprintf(`UPDATE cursors SET "rows" = (SELECT count(*) FROM %[1]s.outcomes_log AS o WHERE o.stage = cursors.stage) WHERE stack = '%[1]s' AND stage <> 'raw'`, s))
-		}
-		execute(w.t, path, plant...)
-		e = open()
-	}
-	w.t.Cleanup(func() { e.Close() })
-	return e
 }
 
 // execute runs SQL on a DuckDB file that nobody has open.

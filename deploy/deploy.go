@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -29,7 +30,6 @@ func (o *Options) applyDefaults() error {
 	if o.Pipeline == nil || o.Verdicts == nil {
 		return errors.New("deploy: Pipeline and Verdicts are required")
 	}
-	o.Policy = o.Policy.withDefaults()
 	if o.Telemetry == nil {
 		o.Telemetry = telemetry.Discard()
 	}
@@ -42,6 +42,7 @@ func (o *Options) applyDefaults() error {
 // Deploy makes decisions. It is safe for concurrent use.
 type Deploy struct {
 	o        Options
+	policy   atomic.Pointer[Policy] // with defaults
 	verdicts verdicts
 	metrics  metrics
 	deciding sync.Mutex // held from reading the state to appending the record: our own callers queue, others conflict
@@ -59,6 +60,7 @@ func New(o Options) (*Deploy, error) {
 		return nil, err
 	}
 	d := &Deploy{o: o, verdicts: verdicts{log: o.Verdicts}}
+	d.SetPolicy(o.Policy)
 	d.metrics.decisions = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sparrow_deploy_decisions_total", Help: "Control records appended, by kind."}, []string{"kind", "forced"})
 	d.metrics.refusals = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sparrow_deploy_refusals_total", Help: "Reasons for which decisions were refused."}, []string{"code"})
 	d.metrics.verdicts = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sparrow_deploy_verdicts_total", Help: "Verdicts kept, by outcome."}, []string{"outcome"})
@@ -68,6 +70,13 @@ func New(o Options) (*Deploy, error) {
 		}
 	}
 	return d, nil
+}
+
+// SetPolicy changes what a PASS and a cutover take, from the next evidence and the next decision on. A verdict that is kept
+// stays what it was.
+func (d *Deploy) SetPolicy(p Policy) {
+	p = p.withDefaults()
+	d.policy.Store(&p)
 }
 
 // RefusedError says why a decision was not made.
@@ -152,7 +161,7 @@ func (d *Deploy) Candidate(ctx context.Context, r Request) (Decision, error) {
 	case !is.Reachable:
 		refusals = append(refusals, Refusal{RefuseUnreachable, fmt.Sprintf("%s does not answer%s, so its build is not known", stack, because(is.Error)), fmt.Sprintf("start %s, or name the build", stack)})
 	case is.Build.ID == "":
-		refusals = append(refusals, Refusal{RefuseBuild, fmt.Sprintf("%s does not say which build it is", stack), "name the build"})
+		refusals = append(refusals, Refusal{RefuseBuild, fmt.Sprintf("%s does not say which build it is", stack), unnamed(is)})
 	}
 	if r.Force && r.Reason == "" {
 		refusals = append(refusals, Refusal{RefuseReason, "forcing takes a reason", "give one: it stays in the history"})
@@ -162,6 +171,14 @@ func (d *Deploy) Candidate(ctx context.Context, r Request) (Decision, error) {
 	}
 	live := s.Timeline.Live()
 	return d.append(ctx, s, r, event.Control{Kind: event.Candidate, Live: live, Candidate: bound(build), LiveBuild: bound(s.Stacks[live].Build), Forced: r.Force})
+}
+
+// unnamed is what helps when a stack does not say which build it is.
+func unnamed(is compare.StackStatus) string {
+	if is.Protocol == "http" {
+		return "have the service answer with a Sparrow-Build header, and send it a request"
+	}
+	return "name the build"
 }
 
 // Cutover makes the candidate live, on the latest verdict.
@@ -190,7 +207,7 @@ func (d *Deploy) Cutover(ctx context.Context, r Request) (Decision, error) {
 // guard asks Guard about the latest verdict. Verdicts that cannot be read are one more reason against it.
 func (d *Deploy) guard(ctx context.Context, s State) (*compare.Report, []Refusal) {
 	verdict, err := d.about(ctx, s)
-	refusals := Guard(s, verdict, d.o.Policy, d.o.Now())
+	refusals := Guard(s, verdict, *d.policy.Load(), d.o.Now())
 	if err != nil {
 		refusals = append(refusals, Refusal{RefuseUnknown, err.Error(), "see to the journal: verdicts are kept in it"})
 	}

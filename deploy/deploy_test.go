@@ -196,6 +196,35 @@ func TestCandidate(t *testing.T) {
 	if got := refusedFor(t, err); !slices.Equal(got, []string{RefuseBuild}) {
 		t.Errorf("a candidate that does not say what it is: %v", got)
 	}
+	s.set(event.Blue, func(x *compare.StackStatus) { x.Protocol = "http" })
+	_, err = s.d.Candidate(ctx, Request{})
+	var refused *RefusedError
+	if !errors.As(err, &refused) || len(refused.Refusals) != 1 || !strings.Contains(refused.Refusals[0].Do, "Sparrow-Build") {
+		t.Errorf("a service that does not say what it is: %v", err)
+	}
+}
+
+// TestSetPolicy changes what a cutover takes while everything runs.
+func TestSetPolicy(t *testing.T) {
+	s := newStage(t)
+	ctx := t.Context()
+	s.must(s.d.Candidate(ctx, Request{}))
+	s.send(5)
+	s.d.SetPolicy(Policy{Compare: compare.Policy{MinEvents: 1000}})
+	r, err := s.d.SubmitEvidence(ctx, s.evidence(), "")
+	if err != nil || r.Verdict.Outcome != compare.Inconclusive {
+		t.Errorf("five events, a thousand asked for: %+v, %v", r.Verdict, err)
+	}
+	s.d.SetPolicy(Policy{MaxAge: time.Minute})
+	s.pass()
+	s.now = s.now.Add(2 * time.Minute)
+	if _, err := s.d.Cutover(ctx, Request{}); !slices.Equal(refusedFor(t, err), []string{RefuseOld}) {
+		t.Errorf("a verdict of two minutes, one allowed: %v", err)
+	}
+	s.d.SetPolicy(Policy{})
+	if _, err := s.d.Cutover(ctx, Request{}); err != nil {
+		t.Errorf("a verdict of two minutes, a day allowed: %v", err)
+	}
 }
 
 // TestForgedEvidence changes honest evidence in every way that would help a bad candidate. None of it may be kept.
@@ -222,6 +251,7 @@ func TestForgedEvidence(t *testing.T) {
 		"nothing declared":             func(e *compare.Evidence) { e.Declared = compare.Declaration{} },
 		"declared earlier":             func(e *compare.Evidence) { e.Declared.Sequence-- },
 		"another build running":        func(e *compare.Evidence) { e.Candidate.Build.ID = "cccc" },
+		"fed in another way":           func(e *compare.Evidence) { e.Candidate.Protocol = "http" },
 		"another build live":           func(e *compare.Evidence) { e.Live.Build.ID = "cccc" },
 		"a window before declaration":  func(e *compare.Evidence) { e.Window.First = 2 },
 		"a smaller window, same count": func(e *compare.Evidence) { e.Window.First += 5 },

@@ -26,7 +26,7 @@ func (d *Deploy) SubmitEvidence(ctx context.Context, ev *compare.Evidence, actor
 	if err := d.verify(ctx, s, ev); err != nil {
 		return compare.Report{}, err
 	}
-	r := compare.NewReport(ev, d.o.Policy.Compare)
+	r := compare.NewReport(ev, d.policy.Load().Compare)
 	r, err = d.verdicts.put(ctx, r, d.o.Now().UnixMicro(), bounded(actor))
 	if err != nil {
 		return compare.Report{}, err
@@ -64,6 +64,11 @@ func (d *Deploy) verify(ctx context.Context, s State, ev *compare.Evidence) erro
 	for _, side := range []compare.Side{ev.Live, ev.Candidate} {
 		if is := s.Stacks[side.Stack].Build; side.Build != is {
 			return untrue("it says that %s runs %s, which is %s", side.Stack, compare.BuildName(side.Build), compare.BuildName(is))
+		}
+	}
+	for _, side := range []compare.Side{ev.Live, ev.Candidate} {
+		if is := s.Stacks[side.Stack].Protocol; side.Protocol != is {
+			return untrue("it says that %s is fed by %q, which is %q", side.Stack, compare.Visible(side.Protocol), is)
 		}
 	}
 	if ev.Window.Empty() {

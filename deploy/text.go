@@ -66,6 +66,9 @@ func (o Overview) WriteText(w io.Writer) error {
 func health(r Role) string {
 	s := r.Status
 	var parts []string
+	if s.Protocol == "http" {
+		parts = append(parts, "a service fed plain HTTP")
+	}
 	switch {
 	case s.Blocked:
 		parts = append(parts, "its feed waits for a person")
@@ -84,6 +87,9 @@ func health(r Role) string {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
 		}
+	}
+	if s.Repeated > 0 {
+		parts = append(parts, fmt.Sprintf("%d perhaps sent twice", s.Repeated))
 	}
 	if s.StuckAt != nil {
 		parts = append(parts, fmt.Sprintf("trying %v again", *s.StuckAt))

@@ -23,6 +23,7 @@ const (
 	maxEncoding = 64
 	maxMethod   = 32
 	maxPath     = 256
+	maxQuery    = 64 << 10 // more than the mirror takes as a request line
 )
 
 // requestContext is the context column of a request's rows: a JSON object of what is worth keeping beside the body.
@@ -84,6 +85,9 @@ func requestContext(r *event.Request, envelope []byte, rejected body.Reason) []b
 	if envelope != nil {
 		// Bytes that are not UTF-8 stand inside strings only, so replacing them leaves JSON.
 		o.raw("envelope", bytes.ToValidUTF8(envelope, []byte("\uFFFD")))
+	}
+	if rejected != "" && string(r.Path) != "/v1/events" {
+		o.member("query", r.Query, maxQuery) // of a pixel it is all there is; once, since such a body has one row
 	}
 	o.member("rejected", []byte(rejected), 64)
 	return append(o.text, '}')

@@ -147,6 +147,9 @@ func TestContext(t *testing.T) {
 		{"IPv4 in IPv6", func(r *event.Request) { r.Client = []byte("::ffff:203.0.113.77") }, `{"writeKey":"dev","address":"203.0.113.0"}`},
 		{"no address", func(r *event.Request) { r.Client = []byte("unknown") }, `{"writeKey":"dev"}`},
 		{"a body that is rejected", func(r *event.Request) { r.Body = []byte("x") }, `{"writeKey":"dev","address":"203.0.113.0","rejected":"not json"}`},
+		{"a pixel", func(r *event.Request) {
+			r.Method, r.Path, r.Query, r.Body = []byte("GET"), []byte("/collect"), []byte("k=dev&en=view&dl=%2F\"x"), nil
+		}, `{"writeKey":"dev","address":"203.0.113.0","method":"GET","path":"/collect","query":"k=dev&en=view&dl=%2F\"x","rejected":"not json"}`},
 		{"an envelope", func(r *event.Request) { r.Body = []byte("{\"sentAt\" : 1.50,\"batch\":[1],\"n\":\"\xff<\"}") },
 			`{"writeKey":"dev","address":"203.0.113.0","envelope":{"sentAt" : 1.50,"n":"` + "\uFFFD<" + `"}}`},
 	} {

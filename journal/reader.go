@@ -47,7 +47,14 @@ type Reader struct {
 	p      puller
 	cancel context.CancelFunc
 	open   context.Context // ends with Close
+
+	silent  int // times in a row that the server had something, said nothing of it, and was alive
+	replace int // consumers given up for that since something came
 }
+
+// silences is how often a reader hears that something is there and does not get it before it takes another consumer: about
+// as many seconds. It becomes more each time, so that a machine that is only slow is not asked again and again.
+const silences = 2
 
 // Read returns a reader whose first entry begins at sequence from (0 is 1). It costs nothing until Next is called.
 func (j *Journal) Read(from uint64) *Reader { return j.reader(from, false) }
@@ -96,6 +103,7 @@ func (r *Reader) Next(ctx context.Context, maxBytes int) ([]Entry, error) {
 			}
 			return nil, err
 		}
+		r.silent, r.replace = 0, 0
 		entries := make([]Entry, 0, len(messages))
 		for _, m := range messages {
 			if m.sequence > next {
@@ -197,10 +205,20 @@ func (r *Reader) tail(ctx context.Context) ([]Entry, error) {
 	}
 	last := info.State.LastSeq
 	if last < r.p.next {
+		r.silent = 0
 		return nil, nil
 	}
 	if n, err := r.p.pending(ctx, e); err != nil || n > 0 {
-		return nil, err // something is there, and the pull brings it
+		// Something is there, and the pull brings it; but a consumer may have lost its place while frames were trimmed under
+		// it, and would keep a reader waiting until the pull ends.
+		if err == nil && !r.p.fresh {
+			if r.silent++; r.silent > silences<<min(r.replace, 4) {
+				r.silent = 0
+				r.replace++
+				r.p.drop()
+			}
+		}
+		return nil, err
 	}
 	if _, err = e.nextFor(ctx, mainStream, ">", r.p.next); !missing(err) {
 		// The consumer takes for delivered what did not arrive, or has not noticed it yet; unless nobody has looked at what

@@ -106,3 +106,30 @@ func TestLostMessagesComeAgain(t *testing.T) {
 		t.Errorf("%d messages were lost on the way (-want +got):\n%.3000s", stolen, d)
 	}
 }
+
+// A consumer that is alive and has something, and never brings it, does not keep a reader waiting.
+func TestConsumerThatBringsNothingIsReplaced(t *testing.T) {
+	j := open(t, options(t.TempDir()))
+	r := j.Read(1)
+	defer r.Close()
+	read(t, r, 1, 1000)
+	if err := r.p.ask(1000); err != nil { // it hears heartbeats from now on
+		t.Fatal(err)
+	}
+	e, _, err := j.engine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.js.PauseConsumer(t.Context(), mainStream, r.p.consumer, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	stuck := r.p.consumer
+	want := publish(t, j, "there")
+	got := read(t, r, 2, 1000)
+	if d := cmp.Diff([]Entry{want}, got); d != "" {
+		t.Error(d)
+	}
+	if r.p.consumer == stuck {
+		t.Error("the paused consumer brought it: this test shows nothing")
+	}
+}

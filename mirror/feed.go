@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sparrowhq/sparrow/event"
@@ -25,7 +26,7 @@ type feed struct {
 	ledger    *ledger
 	account   *account
 	tally     *tally
-	o         FeedOptions
+	o         FeedOptions // owned by run, once that runs
 	metrics   *feedMetrics
 	telemetry *telemetry.Telemetry
 
@@ -46,9 +47,10 @@ type feed struct {
 	due       time.Time // when a candidate that catches up may have its next delivery
 	gather    time.Time // until when requests are left to gather
 
-	expiries chan expiryRequest // sent by retention; run answers each
-	dirty    chan struct{}      // holds a token when the account changed; sent by run
-	saving   sync.Mutex         // held while the account is written, so that an older state never follows a newer one
+	expiries chan expiryRequest          // sent by retention; run answers each
+	next     atomic.Pointer[FeedOptions] // to be followed from the next step on; nil: as before
+	dirty    chan struct{}               // holds a token when the account changed; sent by run
+	saving   sync.Mutex                  // held while the account is written, so that an older state never follows a newer one
 
 	mu   sync.Mutex
 	view feedView
@@ -112,6 +114,9 @@ func (f *feed) run(ctx, hard context.Context) {
 // step does the next thing: ask where the stack stands, read, deliver, or wait for something to do. It returns nil only
 // when the stack took what there was for it, or there was nothing.
 func (f *feed) step(ctx context.Context) error {
+	if o := f.next.Swap(nil); o != nil {
+		f.follow(*o)
+	}
 	select {
 	case q := <-f.expiries:
 		q.reply <- f.expire(ctx, q.upto)
@@ -132,7 +137,7 @@ func (f *feed) step(ctx context.Context) error {
 	if more && wait <= 0 && f.more() {
 		f.prefetch.ask()
 	}
-	d := f.next()
+	d := f.following()
 	if d.from == d.to && len(d.controls) == 0 {
 		if wait > 0 {
 			f.rest(ctx, wait, false)
@@ -154,8 +159,19 @@ func (f *feed) step(ctx context.Context) error {
 	return f.deliver(ctx, d)
 }
 
-// next is the next delivery.
-func (f *feed) next() *delivery {
+// follow goes on with other options. What was read ahead under another bound is read again.
+func (f *feed) follow(o FeedOptions) {
+	if o.MaxBytes != f.o.MaxBytes {
+		f.stopReading()
+		f.asked = time.Time{}
+	}
+	f.o = o
+	f.bytes = min(f.bytes, o.MaxBytes)
+	f.isolation.attempts, f.isolation.patience = o.Attempts, o.Patience
+}
+
+// following is the next delivery.
+func (f *feed) following() *delivery {
 	t, _ := f.timelines.current()
 	limit := bounds{bytes: f.bytes, requests: f.isolation.limit}
 	if f.stack.web != nil {
@@ -265,10 +281,17 @@ func (f *feed) confirm(ctx context.Context, d *delivery, a applied) {
 	if a.Cursor.Compare(d.to) > 0 {
 		f.asked = time.Time{} // somebody else delivers too: ask where it really stands
 	}
-	f.mu.Lock()
-	f.view.build = a.Build
-	f.mu.Unlock()
+	if f.stack.web == nil {
+		f.runs(a.Build)
+	}
 	signal(f.dirty)
+}
+
+// runs notes which build the stack is.
+func (f *feed) runs(b event.Build) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.view.build = b
 }
 
 // drop forgets what lies wholly below c.
@@ -358,6 +381,9 @@ func (f *feed) note(err error) {
 	}
 	f.mu.Lock()
 	now.build, now.synced = f.view.build, f.view.synced || err == nil
+	if f.stack.web != nil && !now.reachable {
+		now.build = event.Build{} // it cannot be asked: what comes back may be another
+	}
 	f.view = now
 	f.mu.Unlock()
 

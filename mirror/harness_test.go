@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/pprof"
 	"slices"
 	"sync"
 	"testing"
@@ -482,7 +483,9 @@ func (b *bench) await(what string, ok func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
-			b.t.Fatalf("waited a minute for: %s: %v", what, err)
+			var where bytes.Buffer
+			pprof.Lookup("goroutine").WriteTo(&where, 1)
+			b.t.Fatalf("waited a minute for: %s: %v\n%s", what, err, where.String())
 		}
 		time.Sleep(5 * time.Millisecond) // polling
 	}

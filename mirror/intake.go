@@ -71,7 +71,6 @@ func (in *intake) close(why string) {
 
 // Header values shared by all answers: net/http does not change them.
 var (
-	eventMethods    = []string{"POST, OPTIONS"}
 	closeConnection = []string{"close"}
 	plainText       = []string{"text/plain"}
 	lengthOfOK      = []string{"2"}
@@ -96,33 +95,33 @@ func (in *intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		in.refuse(w, refuseHeaders)
 		return
 	}
-	switch r.URL.Path {
-	case "/v1/events":
-		switch r.Method {
-		case http.MethodPost:
-			rules.origins.answer(w.Header(), r)
-			in.accept(w, r, rules)
-		case http.MethodOptions:
-			rules.origins.preflight(w, r)
-			in.metrics.preflights.Inc()
-		default:
-			rules.origins.answer(w.Header(), r)
-			w.Header()["Allow"] = eventMethods
-			in.refuse(w, &refusal{http.StatusMethodNotAllowed, "method", "events are sent with POST", false})
-		}
-	case "/sparrow.js":
+	if r.URL.Path == "/sparrow.js" {
 		if in.sdk == nil {
 			in.refuse(w, &refusal{http.StatusNotFound, "path", "no script is served here", false})
 			return
 		}
 		in.sdk.ServeHTTP(w, r)
+		return
+	}
+	route := rules.routes.find(r.URL.Path)
+	switch {
+	case route == nil:
+		in.refuse(w, rules.routes.nowhere)
+	case r.Method == http.MethodOptions:
+		rules.origins.preflight(w, r, route)
+		in.metrics.preflights.Inc()
+	case route.takes(r.Method):
+		rules.origins.answer(w.Header(), r)
+		in.accept(w, r, rules, route)
 	default:
-		in.refuse(w, &refusal{http.StatusNotFound, "path", "nothing is here: events are sent to POST /v1/events", false})
+		rules.origins.answer(w.Header(), r)
+		w.Header()["Allow"] = route.allow
+		in.refuse(w, route.wrong)
 	}
 }
 
 // accept makes one request durable and answers it.
-func (in *intake) accept(w http.ResponseWriter, r *http.Request, rules *rules) {
+func (in *intake) accept(w http.ResponseWriter, r *http.Request, rules *rules, route *route) {
 	if len(r.TransferEncoding) > 0 {
 		// Whatever a proxy in front believes about this body's length, nothing after it is read as a request.
 		w.Header()["Connection"] = closeConnection
@@ -142,7 +141,7 @@ func (in *intake) accept(w http.ResponseWriter, r *http.Request, rules *rules) {
 		in.refuse(w, refuseBefore(err))
 		return
 	}
-	b, id, refused := in.enqueue(door.committer, w, r, rules, client)
+	b, id, refused := in.enqueue(door.committer, w, r, rules, route, client)
 	if refused != nil {
 		in.refuse(w, refused)
 		return
@@ -153,32 +152,31 @@ func (in *intake) accept(w http.ResponseWriter, r *http.Request, rules *rules) {
 		in.refuse(w, refuseAfter(b.err))
 		return
 	}
-	h := w.Header()
-	h["Sparrow-Request-Id"] = []string{id.String()}
-	h["Content-Type"] = plainText
-	h["Content-Length"] = lengthOfOK
+	w.Header()["Sparrow-Request-Id"] = []string{id.String()}
 	in.farewell(w) // once more: the stop may have begun while the request was on its way
-	w.Write(ok)
+	thank(w, r.Method)
 	in.metrics.accepted.Inc()
 }
 
 // enqueue reads the request and hands it to the committer.
-func (in *intake) enqueue(c *committer, w http.ResponseWriter, r *http.Request, rules *rules, client netip.Addr) (*batch, uuid.UUID, *refusal) {
+func (in *intake) enqueue(c *committer, w http.ResponseWriter, r *http.Request, rules *rules, route *route, client netip.Addr) (*batch, uuid.UUID, *refusal) {
 	s := in.scratches.Get().(*scratch)
 	defer in.scratches.Put(s)
 	got, refused := in.bodies.read(w, r, &rules.bodies, s.body[:])
 	defer in.bodies.release(&got)
-	if refused != nil {
+	if refused != nil && (refused != refuseEmpty || route.events) {
 		return nil, uuid.Nil, refused
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return nil, uuid.Nil, &refusal{http.StatusServiceUnavailable, "id", "no request id can be made: nothing was stored, send the request again later", false}
+		return nil, uuid.Nil, refuseID
 	}
 	s.text = s.text[:0]
 	s.id = id
 	s.request.ReceivedAt = time.Now().UnixMicro()
-	s.request.Method = post
+	if s.request.Method = post; r.Method != http.MethodPost {
+		s.request.Method = s.copied(r.Method)
+	}
 	s.request.Path = s.copied(r.URL.EscapedPath())
 	s.request.Query = s.copied(r.URL.RawQuery)
 	s.takeHeaders(rules.headers, r.Header)
@@ -190,16 +188,22 @@ func (in *intake) enqueue(c *committer, w http.ResponseWriter, r *http.Request, 
 	} else {
 		s.request.Client = nil
 	}
-	b, err := c.add(&s.request, id)
+	b, refused := in.hand(c, s, id)
 	s.request.Body = nil
+	return b, id, refused
+}
+
+// hand hands the request in s to the committer.
+func (in *intake) hand(c *committer, s *scratch, id uuid.UUID) (*batch, *refusal) {
+	b, err := c.add(&s.request, id)
 	switch {
 	case errors.Is(err, errQueueFull):
-		return nil, id, &refusal{http.StatusServiceUnavailable, "queue", "more requests arrive than can be stored: nothing was stored, send the request again later", false}
+		return nil, refuseQueue
 	case err != nil:
-		return nil, id, in.shut.Load()
+		return nil, in.shut.Load()
 	}
-	in.metrics.bytes.Add(float64(len(got.data)))
-	return b, id, nil
+	in.metrics.bytes.Add(float64(len(s.request.Body)))
+	return b, nil
 }
 
 var post = []byte(http.MethodPost)
@@ -209,6 +213,9 @@ var post = []byte(http.MethodPost)
 var (
 	refuseFull        = &refusal{http.StatusServiceUnavailable, "full", "the journal is full: nothing was stored, send the request again later", false}
 	refuseUnavailable = &refusal{http.StatusServiceUnavailable, "unavailable", "the journal cannot be written at the moment: nothing was stored, send the request again later", false}
+	refuseQueue       = &refusal{http.StatusServiceUnavailable, "queue", "more requests arrive than can be stored: nothing was stored, send the request again later", false}
+	refuseID          = &refusal{http.StatusServiceUnavailable, "id", "no request id can be made: nothing was stored, send the request again later", false}
+	refusePanic       = &refusal{http.StatusInternalServerError, "panic", "the mirror met a bug while handling this request; it is reported", true}
 	refuseUnknown     = &refusal{http.StatusServiceUnavailable, "unknown", "the journal did not confirm the request: whether it was stored is not known, send it again later", false}
 )
 
@@ -261,5 +268,5 @@ func (in *intake) recovered(w http.ResponseWriter, r *http.Request) {
 		panic(v)
 	}
 	in.telemetry.Panic(fmt.Sprintf("%T in the intake: %v", v, v))
-	in.refuse(w, &refusal{http.StatusInternalServerError, "panic", "the mirror met a bug while handling this request; it is reported", true})
+	in.refuse(w, refusePanic)
 }

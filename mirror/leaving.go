@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -50,10 +51,17 @@ func (m *Mirror) answer(ctx context.Context, server *http.Server, l *limited, cl
 		}
 		shut() // only now: Shutdown drops requests that it is just reading
 	}()
-	err := service.Run(stop, server, l, m.o.Grace)
+	if m.certificate != nil { // net/http alone, which chooses between HTTP/1.1 and HTTP/2
+		err := service.Run(stop, server, l, m.o.Grace)
+		shut()
+		<-left
+		return err
+	}
+	m.front = newFront(l, m.intake, m.o.Intake)
+	err := service.Run(stop, server, m.front, m.o.Grace)
 	shut()
 	<-left
-	return err
+	return errors.Join(err, m.front.cut())
 }
 
 // openPatience is how long clients wait in the listener's queue for the journal to be opened, before they are told 503.

@@ -118,6 +118,20 @@ func (l *limited) hurry(patience time.Duration, late bool) (n int) {
 	return n
 }
 
+// cut closes every connection, and returns how many there were.
+func (l *limited) cut() int {
+	l.mu.Lock()
+	var all []*counted
+	for c := range l.open {
+		all = append(all, c)
+	}
+	l.mu.Unlock()
+	for _, c := range all {
+		c.Close() // it takes mu
+	}
+	return len(all)
+}
+
 // state is told by the server what it makes of a connection.
 func (l *limited) state(c net.Conn, s http.ConnState) {
 	secure, isTLS := c.(*tls.Conn)
@@ -175,9 +189,17 @@ type counted struct {
 	active      atomic.Bool  // the server has begun to read a request, once or more
 	asked       atomic.Bool  // and has read the last one
 	once        sync.Once
+	ahead       []byte // read before the server got the connection, and not returned by Read yet
 }
 
 func (c *counted) Read(p []byte) (int, error) {
+	if len(c.ahead) > 0 {
+		n := copy(p, c.ahead)
+		if c.ahead = c.ahead[n:]; len(c.ahead) == 0 {
+			c.ahead = nil // and with it what it is part of
+		}
+		return n, nil
+	}
 	n, err := c.Conn.Read(p)
 	if n > 0 && c.quiet.Load() != 0 {
 		c.quiet.Store(0) // the server calls it active only when it has all headers

@@ -24,11 +24,13 @@ type Mirror struct {
 	stacks map[event.Stack]*stack
 
 	certificate *certificate // nil: plain HTTP
+	front       *front       // nil: net/http serves all of it; set by answer
 
-	reloading sync.Mutex              // held while rules change, and while something begins that follows them
-	listening atomic.Pointer[limited] // the clients' listener; nil before Run
-	state     atomic.Pointer[opened]  // nil: the journal is not open
-	waiting   atomic.Pointer[error]   // why not
+	reloading sync.Mutex                  // held while rules change, and while something begins that follows them
+	feeding   atomic.Pointer[FeedOptions] // as last changed; nil: Options.Feed
+	listening atomic.Pointer[limited]     // the clients' listener; nil before Run
+	state     atomic.Pointer[opened]      // nil: the journal is not open
+	waiting   atomic.Pointer[error]       // why not
 }
 
 // opened is what exists while the journal is open.
@@ -119,6 +121,9 @@ func (m *Mirror) Run(ctx context.Context, clients, admin net.Listener) error {
 	openErr := m.serve(ctx, ready, closing, intakeDown)
 	stop(errStopping)
 	<-intakeDown
+	if m.front != nil {
+		m.front.wait()
+	}
 	stopAdmin()
 	serving.Wait()
 	return errors.Join(openErr, clientsErr, adminErr)
@@ -151,7 +156,7 @@ func (m *Mirror) serve(ctx context.Context, ready chan<- struct{}, closing, inta
 		background.Go(func() {
 			saving, endSaving := context.WithCancel(context.WithoutCancel(work))
 			var saver sync.WaitGroup
-			saver.Go(func() { f.saveLoop(saving) })
+			saver.Go(func() { f.saveLoop(saving, m.o.Feed.SaveEvery) })
 			f.run(work, calls)
 			endSaving() // only now: it saves a last time
 			saver.Wait()
@@ -159,6 +164,9 @@ func (m *Mirror) serve(ctx context.Context, ready chan<- struct{}, closing, inta
 	}
 	m.reloading.Lock()
 	o.committer.resize(m.intake.rules.Load().options.MaxQueue)
+	for _, f := range o.feeds {
+		f.next.Store(m.feeding.Load()) // nil unless they changed before there were feeds
+	}
 	m.state.Store(o)
 	m.reloading.Unlock()
 	m.intake.open.Store(&door{committer: o.committer, accepting: o.journal.Accepting})

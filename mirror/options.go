@@ -83,6 +83,8 @@ func (o StackOptions) withDefaults(headers []string) (StackOptions, error) {
 
 // IntakeOptions bound what clients may do.
 type IntakeOptions struct {
+	// Requests are what is taken, each "METHOD /path"; a path that ends in /* stands for all below it. nil: POST /v1/events.
+	Requests []string
 	// Origins whose pages may read answers, "https://example.org"; with a port of * any port. Empty: none.
 	Origins []string
 	// TrustedProxies may say on whose behalf they forward, in X-Forwarded-For. Empty: the peer is the client.
@@ -181,6 +183,9 @@ func (o Options) withDefaults() (Options, error) {
 func (o IntakeOptions) withDefaults() (IntakeOptions, error) {
 	if o.Headers == nil {
 		o.Headers = []string{"User-Agent", "Accept-Language", "Referer", "Origin", "Content-Type", "Content-Encoding", "Sec-Gpc", "Dnt"}
+	}
+	if o.Requests == nil {
+		o.Requests = []string{http.MethodPost + " " + pathOfEvents}
 	}
 	orDefault(&o.MaxBody, 1<<20)
 	orDefault(&o.MaxHeader, 32<<10)

@@ -21,7 +21,6 @@ type origins struct {
 var (
 	varyOrigin   = []string{"Origin"}
 	exposed      = []string{"Sparrow-Request-Id, Retry-After"}
-	allowMethods = []string{"POST"}
 	allowHeaders = []string{"Content-Type, Content-Encoding"}
 )
 
@@ -75,13 +74,13 @@ func (o *origins) answer(h http.Header, r *http.Request) bool {
 }
 
 // preflight answers OPTIONS.
-func (o *origins) preflight(w http.ResponseWriter, r *http.Request) {
+func (o *origins) preflight(w http.ResponseWriter, r *http.Request, route *route) {
 	h := w.Header()
 	if o.answer(h, r) && r.Header.Get("Access-Control-Request-Method") != "" {
-		h["Access-Control-Allow-Methods"] = allowMethods
+		h["Access-Control-Allow-Methods"] = route.cors
 		h["Access-Control-Allow-Headers"] = allowHeaders
 		h["Access-Control-Max-Age"] = o.maxAge
 	}
-	h["Allow"] = eventMethods
+	h["Allow"] = route.allow
 	w.WriteHeader(http.StatusNoContent)
 }

@@ -22,14 +22,24 @@ func (p proxies) trust(a netip.Addr) bool {
 // X-Forwarded-For that is not one. Each proxy appends whom it heard, so everything to the left of that is the client's
 // own claim. What cannot be read ends the search at the last address that could.
 func (p proxies) client(remote string, h http.Header) netip.Addr {
-	peer := netip.Addr{}
-	if ap, err := netip.ParseAddrPort(remote); err == nil { // net/http's own, so almost always
-		peer = ap.Addr().Unmap().WithZone("")
-	}
+	peer := peerOf(remote)
 	if !p.trust(peer) {
 		return peer
 	}
-	lists := h["X-Forwarded-For"]
+	return p.behind(peer, h["X-Forwarded-For"])
+}
+
+// peerOf is the address in a connection's remote address; the zero Addr if there is none.
+func peerOf(remote string) netip.Addr {
+	ap, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}
+
+// behind is client for a peer that is trusted.
+func (p proxies) behind(peer netip.Addr, lists []string) netip.Addr {
 	for i := len(lists) - 1; i >= 0; i-- {
 		rest := lists[i]
 		for rest != "" {

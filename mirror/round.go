@@ -167,6 +167,9 @@ func (f *feed) round(ctx context.Context, d *delivery) error {
 	results := f.stack.web.sendAll(call, letters, f.stack.concurrency, f.o.CallTimeout)
 	cancel()
 	trouble, failed, passed := f.sort(letters, results)
+	if passed > 0 {
+		f.runs(buildOfAll(results))
+	}
 	if err := f.blame(ctx, d); err != nil {
 		return &busyError{err: err}
 	}

@@ -9,6 +9,7 @@ import (
 // rules are what of the intake can change while it runs. A request is judged by one set of them from beginning to end.
 type rules struct {
 	options    IntakeOptions // with defaults
+	routes     *routes
 	origins    *origins
 	proxies    proxies
 	headers    []string // journaled
@@ -24,12 +25,17 @@ func newRules(o IntakeOptions, before *rules, evicted func()) (*rules, error) {
 	if err != nil {
 		return nil, err
 	}
+	taken, err := newRoutes(o.Requests)
+	if err != nil {
+		return nil, err
+	}
 	headers, err := headerList(o.Headers)
 	if err != nil {
 		return nil, err
 	}
 	r := &rules{
 		options:    o,
+		routes:     taken,
 		origins:    allowed,
 		proxies:    o.TrustedProxies,
 		headers:    headers,
@@ -79,6 +85,25 @@ func CheckIntake(o IntakeOptions) error {
 		_, err = loadCertificate(o.TLS)
 	}
 	return err
+}
+
+// ReloadFeeds changes what stacks get at a time and how failures are met: each feed follows once the call that it is in has
+// ended. Gather, ProbeEvery and SaveEvery stay as they are. With an error nothing has changed.
+func (m *Mirror) ReloadFeeds(o FeedOptions) error {
+	o.Gather, o.ProbeEvery, o.SaveEvery = m.o.Feed.Gather, m.o.Feed.ProbeEvery, m.o.Feed.SaveEvery
+	o, err := o.withDefaults()
+	if err != nil {
+		return err
+	}
+	m.reloading.Lock()
+	defer m.reloading.Unlock()
+	m.feeding.Store(&o)
+	if s := m.state.Load(); s != nil {
+		for _, f := range s.feeds {
+			f.next.Store(&o)
+		}
+	}
+	return nil
 }
 
 // Reload changes what clients may do from the next request on; requests under way, and connections, are not disturbed. It

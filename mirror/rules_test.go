@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+
+	"github.com/sparrowhq/sparrow/event"
 )
 
 // Rules change while requests are answered: no request is dropped, each sees one set, and a change that cannot be made
@@ -167,4 +169,37 @@ func TestOutcomesAreListed(t *testing.T) {
 	if found < 15 {
 		t.Errorf("only %d refusals found", found)
 	}
+}
+
+// What stacks get at a time, and how failures are met, changes while a feed is at it: here a request that fails alone is
+// tried for ever until fewer attempts are asked for.
+func TestReloadFeeds(t *testing.T) {
+	b := setUp(t, func(o *Options) { o.Feed.Patience, o.Feed.Attempts = time.Hour, 1<<30 })
+	b.blue.poison = poisonous
+	release := b.blue.hold()
+	ids := b.send(50, 8)
+	poison := b.sendPoison()
+	for id := range b.send(50, 8) {
+		ids[id] = true
+	}
+	release()
+	b.await("the request is found", func() error {
+		s, err := b.client.Status(t.Context())
+		if err != nil || s.Stacks[event.Blue].StuckAt == nil {
+			return fmt.Errorf("%+v, %v", s.Stacks[event.Blue], err)
+		}
+		return nil
+	})
+	if err := b.mirror.ReloadFeeds(FeedOptions{Attempts: -1}); err == nil {
+		t.Error("options that make no sense are taken")
+	}
+	if err := b.mirror.ReloadFeeds(FeedOptions{Attempts: 3, Patience: time.Hour, MaxBytes: 2 << 10, MaxBackoff: 100 * time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	if x := b.settled().Stacks[event.Blue]; x.Dead != 1 || x.Delivered != 100 {
+		t.Errorf("blue's equation: %+v", x)
+	}
+	ids[poison] = true
+	b.exactlyOnce(b.green, ids)
+	b.exactlyOnce(b.blue, ids, poison)
 }

@@ -55,9 +55,9 @@ func (f *feed) save(ctx context.Context) error {
 	return nil
 }
 
-// saveLoop saves the account when it changed, at most once every SaveEvery, and a last time when ctx has ended. What
+// saveLoop saves the account when it changed, at most once within every, and a last time when ctx has ended. What
 // is lost in a crash in between is counted again.
-func (f *feed) saveLoop(ctx context.Context) {
+func (f *feed) saveLoop(ctx context.Context, every time.Duration) {
 	for {
 		select {
 		case <-f.dirty:
@@ -72,7 +72,7 @@ func (f *feed) saveLoop(ctx context.Context) {
 		if err := f.save(ctx); err != nil && ctx.Err() == nil {
 			f.telemetry.Log.Debug("the feed's count was not saved yet", "stack", string(f.stack.name), "error", err)
 		}
-		wait := time.NewTimer(f.o.SaveEvery)
+		wait := time.NewTimer(every)
 		select {
 		case <-wait.C:
 		case <-ctx.Done():

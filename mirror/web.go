@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -149,8 +150,9 @@ const roundTime = time.Second
 
 // outcome is what became of a letter.
 type outcome struct {
-	err  error // nil: the service took it; errUnsent
-	took time.Duration
+	err   error // nil: the service took it; errUnsent
+	took  time.Duration
+	build event.Build // that took it; zero: it does not say
 }
 
 // errUnsent says that a letter was not sent.
@@ -183,9 +185,9 @@ func (w *web) sendAll(ctx context.Context, letters []letter, concurrency int, ti
 				if i >= len(letters) {
 					return
 				}
-				err := w.send(ctx, &letters[i], timeout)
+				build, err := w.send(ctx, &letters[i], timeout)
 				now := time.Now()
-				results[i] = outcome{err, now.Sub(began)}
+				results[i] = outcome{err, now.Sub(began), build}
 				began = now
 				var busy *busyError
 				if errors.As(err, &busy) {
@@ -198,16 +200,17 @@ func (w *web) sendAll(ctx context.Context, letters []letter, concurrency int, ti
 	return results
 }
 
-// send sends one request and returns nil if the service took it, with a status of 2xx. It blocks for at most timeout, or
-// until ctx ends if somebody calls interrupt then. It may be called concurrently. Errors: *busyError, *contentError.
-func (w *web) send(ctx context.Context, l *letter, timeout time.Duration) error {
+// send sends one request; without an error the service took it, with a status of 2xx, and is of the build that it says. It
+// blocks for at most timeout, or until ctx ends if somebody calls interrupt then. It may be called concurrently. Errors:
+// *busyError, *contentError.
+func (w *web) send(ctx context.Context, l *letter, timeout time.Duration) (event.Build, error) {
 	for fresh := false; ; fresh = true {
 		c, err := w.get(ctx, fresh)
 		if err != nil {
-			return unreachable(err)
+			return event.Build{}, unreachable(err)
 		}
 		used := c.used
-		status, detail, after, sound, err := w.exchange(ctx, c, l, timeout)
+		a, sound, err := w.exchange(ctx, c, l, timeout)
 		w.put(c, sound)
 		var stale *staleError
 		if errors.As(err, &stale) && used && !fresh && ctx.Err() == nil {
@@ -216,9 +219,9 @@ func (w *web) send(ctx context.Context, l *letter, timeout time.Duration) error 
 		if err != nil {
 			failed := unreachable(err)
 			failed.unknown = true
-			return failed
+			return event.Build{}, failed
 		}
-		return judge(status, detail, after)
+		return a.build, judge(a)
 	}
 }
 
@@ -228,14 +231,22 @@ type staleError struct{ err error }
 func (e *staleError) Error() string { return e.err.Error() }
 func (e *staleError) Unwrap() error { return e.err }
 
+// answer is what a service says to a request.
+type answer struct {
+	status int
+	detail string        // of one that is no success
+	after  time.Duration // asked for with Retry-After; 0: not
+	build  event.Build   // zero: it does not say
+}
+
 // exchange makes one exchange. sound says that the connection can be used again.
-func (w *web) exchange(ctx context.Context, c *link, l *letter, timeout time.Duration) (status int, detail string, after time.Duration, sound bool, err error) {
+func (w *web) exchange(ctx context.Context, c *link, l *letter, timeout time.Duration) (a answer, sound bool, err error) {
 	if c.out, err = w.write(c.out[:0], l); err != nil {
-		return http.StatusBadRequest, err.Error(), 0, true, nil
+		return answer{status: http.StatusBadRequest, detail: err.Error()}, true, nil
 	}
 	c.conn.SetDeadline(time.Now().Add(timeout))
 	if err := ctx.Err(); err != nil { // checked after the deadline is set, so that no interrupt is undone
-		return 0, "", 0, true, err
+		return a, true, err
 	}
 	c.limit.N = maxAnswer
 	_, failed := c.conn.Write(c.out)
@@ -248,14 +259,17 @@ func (w *web) exchange(ctx context.Context, c *link, l *letter, timeout time.Dur
 			err = failed
 		}
 		if cause := ctx.Err(); cause != nil {
-			return 0, "", 0, false, cause
+			return a, false, cause
 		}
-		return 0, "", 0, false, &staleError{err}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return a, false, err // it is there, and may have the request
+		}
+		return a, false, &staleError{err}
 	}
 	var resp *http.Response
 	for {
 		if resp, err = http.ReadResponse(c.in, answerTo(l)); err != nil {
-			return 0, "", 0, false, fmt.Errorf("its answer is not HTTP/1.1: %w", err)
+			return a, false, fmt.Errorf("its answer is not HTTP/1.1: %w", err)
 		}
 		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
 			break
@@ -264,7 +278,7 @@ func (w *web) exchange(ctx context.Context, c *link, l *letter, timeout time.Dur
 	head := make([]byte, 0, 64)
 	if resp.StatusCode >= 300 {
 		if head, err = io.ReadAll(io.LimitReader(resp.Body, maxDetail+1)); err != nil {
-			return 0, "", 0, false, err
+			return a, false, err
 		}
 	}
 	// A service may go wrong after it wrote its status: half an answer is none. Only of one that is too long to be read
@@ -272,14 +286,18 @@ func (w *web) exchange(ctx context.Context, c *link, l *letter, timeout time.Dur
 	_, err = io.Copy(io.Discard, resp.Body)
 	resp.Body.Close()
 	if err != nil && c.limit.N > 0 {
-		return 0, "", 0, false, fmt.Errorf("its answer ended early: %w", err)
+		return a, false, fmt.Errorf("its answer ended early: %w", err)
 	}
 	sound = err == nil && failed == nil && !resp.Close && c.in.Buffered() == 0
 	c.used = true
-	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
-		after = time.Duration(max(seconds, 0)) * time.Second
+	a = answer{status: resp.StatusCode, build: buildOf(resp.Header.Get(buildHeader))}
+	if resp.StatusCode >= 300 {
+		a.detail = detailOf(head)
 	}
-	return resp.StatusCode, detailOf(head), after, sound, nil
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
+		a.after = time.Duration(max(seconds, 0)) * time.Second
+	}
+	return a, sound, nil
 }
 
 var (
@@ -296,15 +314,15 @@ func answerTo(l *letter) *http.Request {
 }
 
 // judge sorts an answer. A redirect is not followed: it would lead the request elsewhere.
-func judge(status int, detail string, after time.Duration) error {
+func judge(a answer) error {
 	switch {
-	case status >= 200 && status < 300:
+	case a.status >= 200 && a.status < 300:
 		return nil
-	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status == http.StatusBadGateway,
-		status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout:
-		return &busyError{after: after, err: fmt.Errorf("answered %d: %s", status, detail)}
+	case a.status == http.StatusRequestTimeout, a.status == http.StatusTooManyRequests, a.status == http.StatusBadGateway,
+		a.status == http.StatusServiceUnavailable, a.status == http.StatusGatewayTimeout:
+		return &busyError{after: a.after, err: fmt.Errorf("answered %d: %s", a.status, a.detail)}
 	}
-	return &contentError{status: status, detail: detail}
+	return &contentError{status: a.status, detail: a.detail}
 }
 
 // write appends the request as it goes over the wire: as the client sent it, with the journaled headers, the client's

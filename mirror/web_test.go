@@ -197,6 +197,7 @@ func (b *bench) took(s *shop, ids map[uuid.UUID]bool, again bool, missing ...uui
 func TestHTTPStackGetsWhatClientsSent(t *testing.T) {
 	b, s := withShop(t, func(o *Options) {
 		o.Intake.Headers = []string{"Content-Type", "Content-Encoding", "User-Agent", "X-Kept"}
+		o.Intake.Requests = []string{"POST /v1/events", "GET /collect", "HEAD /collect", "POST /g/*", "PUT /g/items"}
 	})
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
@@ -211,13 +212,19 @@ func TestHTTPStackGetsWhatClientsSent(t *testing.T) {
 		header      http.Header
 		body        []byte
 		chunked     bool
+		request     string // empty: POST /v1/events
 	}{
-		{"json", "k=dev&x=%20y", http.Header{"Content-Type": {"application/json"}}, []byte(`{"event":"a"}`), false},
-		{"gzip", "k=dev", http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"gzip"}}, zipped.Bytes(), false},
-		{"form", "", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, []byte(url.Values{"data": {`{"event":"f"}`}}.Encode()), false},
-		{"beacon", "k=1", http.Header{"Content-Type": {"text/plain;charset=UTF-8"}}, []byte("{\"event\":\"ü\"}\r\n\r\n"), false},
-		{"chunked", "", http.Header{"Content-Type": {"application/octet-stream"}}, binary, true},
-		{"no type, foreign headers", "", http.Header{"Cookie": {"a=b"}, "Authorization": {"Bearer x"}, "Sparrow-Role": {"live"}, "X-Kept": {"1", "2"}, "X-Lost": {"3"}, "User-Agent": {""}}, []byte("x"), false},
+		{"json", "k=dev&x=%20y", http.Header{"Content-Type": {"application/json"}}, []byte(`{"event":"a"}`), false, ""},
+		{"gzip", "k=dev", http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"gzip"}}, zipped.Bytes(), false, ""},
+		{"form", "", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, []byte(url.Values{"data": {`{"event":"f"}`}}.Encode()), false, ""},
+		{"beacon", "k=1", http.Header{"Content-Type": {"text/plain;charset=UTF-8"}}, []byte("{\"event\":\"ü\"}\r\n\r\n"), false, ""},
+		{"chunked", "", http.Header{"Content-Type": {"application/octet-stream"}}, binary, true, ""},
+		{"no type, foreign headers", "", http.Header{"Cookie": {"a=b"}, "Authorization": {"Bearer x"}, "Sparrow-Role": {"live"}, "X-Kept": {"1", "2"}, "X-Lost": {"3"}, "User-Agent": {""}}, []byte("x"), false, ""},
+		{"pixel", "en=view&dl=%2F&k=dev", http.Header{}, nil, false, "GET /collect"},
+		{"pixel without a query", "", http.Header{}, nil, false, "HEAD /collect"},
+		{"everything in the query", "v=2&en=view", http.Header{"Content-Type": {"text/plain"}}, nil, false, "POST /g/collect/%7Ba%7D"},
+		{"empty and chunked", "", http.Header{}, nil, true, "POST /g/collect"},
+		{"another method", "", http.Header{}, []byte("x"), false, "PUT /g/items"},
 	}
 	ids := map[uuid.UUID]int{}
 	for i, row := range rows {
@@ -225,7 +232,8 @@ func TestHTTPStackGetsWhatClientsSent(t *testing.T) {
 		if row.chunked {
 			body = io.MultiReader(body) // a reader of which net/http cannot tell the length
 		}
-		r, err := http.NewRequest(http.MethodPost, b.clients+"/v1/events?"+row.query, body)
+		method, path, _ := strings.Cut(or(row.request, "POST /v1/events"), " ")
+		r, err := http.NewRequest(method, b.clients+path+"?"+row.query, body)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -251,12 +259,12 @@ func TestHTTPStackGetsWhatClientsSent(t *testing.T) {
 	}
 	for _, v := range visits {
 		row, a := rows[ids[v.id()]], want[v.id()]
-		target := "/v1/events"
+		method, target, _ := strings.Cut(or(row.request, "POST /v1/events"), " ")
 		if row.query != "" {
 			target += "?" + row.query
 		}
-		if v.method != "POST" || v.target != target || !bytes.Equal(v.body, row.body) {
-			t.Errorf("%s: %s %s with %d bytes, want POST %s with %d", row.name, v.method, v.target, len(v.body), target, len(row.body))
+		if v.method != method || v.target != target || !bytes.Equal(v.body, row.body) {
+			t.Errorf("%s: %s %s with %d bytes, want %s %s with %d", row.name, v.method, v.target, len(v.body), method, target, len(row.body))
 		}
 		header := http.Header{
 			"Host": {s.addr}, "Content-Length": {fmt.Sprint(len(row.body))}, "X-Forwarded-For": {"127.0.0.1"},
@@ -534,7 +542,9 @@ func TestPoisonThatIsNoAnswer(t *testing.T) {
 			b, s := withShop(t, func(o *Options) {
 				o.Feed.Attempts = 2
 				o.Feed.Patience = time.Millisecond
-				o.Feed.CallTimeout = 50 * time.Millisecond
+				if o.Feed.CallTimeout = 50 * time.Millisecond; name != "hang" { // no busy machine is as slow
+					o.Feed.CallTimeout = 20 * time.Second
+				}
 				o.Feed.MaxBackoff = 20 * time.Millisecond
 			})
 			calls := new(atomic.Int64)
@@ -778,7 +788,11 @@ func TestHTTPCandidateExpires(t *testing.T) {
 					return
 				}
 				resp.Body.Close()
-				if resp.StatusCode != 200 {
+				switch resp.StatusCode {
+				case 200:
+				case 503: // full: on a busy machine four clients are faster than the call that holds up the expiry is cut
+					return
+				default:
 					t.Errorf("answered %d", resp.StatusCode)
 					return
 				}
@@ -831,5 +845,93 @@ func TestHTTPCandidateExpires(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// An http stack is the build that its last answers named: none if they disagree, or if it cannot be asked.
+func TestHTTPStackSaysItsBuild(t *testing.T) {
+	b, s := withShop(t, nil)
+	says := func(header ...string) { // one for each request in turn
+		var mu sync.Mutex
+		n := 0
+		s.script(func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			w.Header().Set("Sparrow-Build", header[n%len(header)])
+			n++
+			return false
+		})
+	}
+	is := func(what string, want event.Build) {
+		t.Helper()
+		b.await(what, func() error {
+			st, err := b.client.Status(t.Context())
+			if err != nil || st.Stacks[event.Blue].Build != want {
+				return fmt.Errorf("%+v, %v", st.Stacks[event.Blue].Build, err)
+			}
+			return nil
+		})
+	}
+	says("a-1 first edition")
+	b.send(20, 2)
+	b.settled()
+	is("it says", event.Build{ID: "a-1", Version: "first edition"})
+	says("b-2")
+	b.send(1, 1)
+	b.settled()
+	is("it became another", event.Build{ID: "b-2"})
+	unknown := func() bool { return b.mirror.Builds()[event.Blue] == event.Build{} }
+	for tries := 0; ; tries++ { // until the last round holds more than one request
+		s.stop()
+		is("it is gone", event.Build{})
+		b.send(200, 8)
+		says("b-2", "c-3")
+		s.listen(s.addr)
+		b.settled()
+		if unknown() {
+			break
+		}
+		if tries == 10 {
+			t.Fatalf("two of them answer, and it is taken for %+v", b.mirror.Builds()[event.Blue])
+		}
+	}
+	says("c-3")
+	b.send(1, 1)
+	b.settled()
+	is("one is left", event.Build{ID: "c-3"})
+	if got := b.mirror.Builds()[event.Blue]; got.ID != "c-3" {
+		t.Errorf("decisions are told %+v", got)
+	}
+}
+
+// A service that is late on a connection that was used before may have the request: what is sent again then is marked and
+// counted, not taken for what an idle connection lost.
+func TestLateAnswerIsMarkedWhenRepeated(t *testing.T) {
+	b, s := withShop(t, func(o *Options) { o.Feed.CallTimeout = 500 * time.Millisecond })
+	ids := b.send(5, 1) // the connection has been used
+	b.settled()
+	s.script(func(_ http.ResponseWriter, r *http.Request, body []byte) bool {
+		s.take(r, body)
+		s.script(nil)
+		<-r.Context().Done() // it has it, and does not say so
+		return true
+	})
+	for id := range b.send(1, 1) {
+		ids[id] = true
+	}
+	b.settled()
+	b.took(s, ids, true)
+	seen, marked, unmarked := map[uuid.UUID]bool{}, uint64(0), 0
+	for _, v := range s.visits() {
+		switch again := v.header.Get("Sparrow-Repeated") == "true"; {
+		case again:
+			marked++
+		case seen[v.id()]:
+			unmarked++
+		}
+		seen[v.id()] = true
+	}
+	if n := status(b).Repeated; unmarked != 0 || marked == 0 || n < marked {
+		t.Errorf("%d repetitions are marked, %d are not, %d are counted", marked, unmarked, n)
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/getsentry/sentry-go"
 )
@@ -61,8 +63,9 @@ func TestPassBuildsAnew(t *testing.T) {
 	// These are ours, set from Options and by the library itself.
 	e.EventID, e.Environment, e.Release, e.Platform, e.Level, e.Sdk = "id", "test", "v1", "go", "error", sentry.SdkInfo{}
 
-	g := gate{newHider(nil), Allowlist{Headers: []string{"accept"}, Query: []string{"listed"}, Body: []string{"listed"}, Response: []string{"listed"}}}
-	clean := g.pass(e, nil)
+	g := gate{newHider(nil), new(atomic.Pointer[Allowlist])}
+	g.allow.Store(&Allowlist{Headers: []string{"accept"}, Query: []string{"listed"}, Body: []string{"listed"}, Response: []string{"listed"}})
+	clean := g.pass(e, &sentry.EventHint{Data: []Step{{Stage: "PLANTED"}}})
 	for _, x := range clean.Exception { // code, not data
 		for _, f := range x.Stacktrace.Frames {
 			if f.Vars != nil || f.AbsPath != "" || f.PreContext != nil || f.ContextLine != "" {
@@ -103,6 +106,7 @@ func TestFields(t *testing.T) {
 		{`{"a":[{"b":1},{"c":2},[{"b":3}],4]}`, []string{"a.b"}, `{"a":[{"b":1},[{"b":3}]]}`},
 		{`{"a":["x",{"b":"y"}]}`, []string{"a"}, `{"a":["x"]}`},
 		{`[{"a":1},{"b":2}]`, []string{"a"}, `[{"a":1}]`},
+		{`{"a":{"b":1,"c":[2,{"d":3}]},"e":4}`, []string{"a.*"}, `{"a":{"b":1,"c":[2]}}`},
 		{`{"a.b":1}`, []string{"a.b"}, `{"a.b":1}`},
 		{`{"A":1}`, []string{"a"}, ``},
 		{`"a"`, []string{"a"}, ``},
@@ -111,8 +115,66 @@ func TestFields(t *testing.T) {
 		{`{"a":"` + strings.Repeat("é", 200) + `"}`, []string{"a"}, `{"a":"` + strings.Repeat("é", 100) + `…"}`},
 		{`{"a":"` + strings.Repeat("x", maxBody) + `"}`, []string{"a"}, ``},
 	} {
-		if got := (gate{hider: newHider(nil)}).fields(row.text, row.listed); got != row.want {
+		if got := (gate{hider: newHider(nil)}).fields(row.text, row.listed, nil); got != row.want {
 			t.Errorf("%.80s, %v: %s, want %s", row.text, row.listed, got, row.want)
 		}
+	}
+}
+
+// Breadcrumbs are made of the reporter's own steps, redacted, the last ones; what is in the event is left out.
+func TestBreadcrumbs(t *testing.T) {
+	g := gate{newHider([]string{"known secret"}), new(atomic.Pointer[Allowlist])}
+	g.allow.Store(&Allowlist{})
+	e := sentry.NewEvent()
+	e.Breadcrumbs = []*sentry.Breadcrumb{{Message: "PLANTED", Data: map[string]any{"url": "PLANTED"}}}
+	if clean := g.pass(e, nil); len(clean.Breadcrumbs) != 0 {
+		t.Errorf("%+v", clean.Breadcrumbs)
+	}
+	w := way{}
+	for range maxSteps {
+		w = append(w, Step{Stage: "journal", What: "received"})
+	}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	w = append(w, Step{At: at, Stage: "ga4", What: "refused, token=PLANTED known secret", Status: 500, Number: 3})
+	clean := g.pass(e, &sentry.EventHint{Data: w})
+	if len(clean.Breadcrumbs) != maxSteps {
+		t.Fatalf("%d breadcrumbs", len(clean.Breadcrumbs))
+	}
+	last := clean.Breadcrumbs[maxSteps-1]
+	if last.Category != "ga4" || last.Message != "refused, token=[redacted] [redacted]" || last.Data["status_code"] != 500 || last.Data["attempt"] != 3 || !last.Timestamp.Equal(at) {
+		t.Errorf("%+v", last)
+	}
+}
+
+// A response that is no JSON is shown, redacted and cut, if the list says so.
+func TestResponseText(t *testing.T) {
+	g := gate{newHider(nil), new(atomic.Pointer[Allowlist])}
+	data := func(a Allowlist, body string) any {
+		g.allow.Store(&a)
+		e := sentry.NewEvent()
+		e.Contexts["response"] = sentry.Context{"status_code": 502, "data": body, "headers": map[string]string{"Retry-After": "3", "Set-Cookie": "PLANTED"}}
+		clean := g.pass(e, nil)
+		if headers := clean.Contexts["response"]["headers"].(map[string]string); len(headers) != len(a.Headers) {
+			t.Errorf("%+v", headers)
+		}
+		return clean.Contexts["response"]["data"]
+	}
+	page := "<html>bad gateway, Bearer abcdefghi " + strings.Repeat("x", maxPage)
+	if got := data(Allowlist{}, page); got != "" {
+		t.Errorf("not listed: %v", got)
+	}
+	got, _ := data(Allowlist{ResponseText: true, Headers: []string{"retry-after"}}, page).(string)
+	if !strings.HasPrefix(got, "<html>bad gateway, Bearer [redacted] x") || len(got) > maxPage+3 {
+		t.Errorf("%q", got)
+	}
+	mask := func(text string) string { return strings.ReplaceAll(text, "gateway", "(mask)") }
+	if got, _ := data(Allowlist{ResponseText: true, Mask: mask}, page).(string); !strings.HasPrefix(got, "<html>bad (mask), ") {
+		t.Errorf("%q", got)
+	}
+	if got := data(Allowlist{Response: []string{"error"}, Mask: mask}, `{"error":["bad gateway"]}`); got != `{"error":["bad (mask)"]}` {
+		t.Errorf("%v", got)
+	}
+	if got := data(Allowlist{ResponseText: true, Response: []string{"error"}}, `{"error":"no","echo":"PLANTED"}`); got != `{"error":"no"}` {
+		t.Errorf("JSON: %v", got)
 	}
 }

@@ -25,6 +25,9 @@ type Exchange struct {
 	Body         []byte
 	Status       int    // of the response; 0: there was none
 	ResponseBody []byte // its beginning is enough
+
+	ResponseHeader http.Header
+	Way            []Step // of the event, or the first of the events, that the exchange was about; in order
 }
 
 // reporter sends reports to Sentry.
@@ -96,17 +99,25 @@ func (r *reporter) send(p report) {
 	if p.suppressed > 0 {
 		e.Tags["suppressed"] = strconv.Itoa(p.suppressed)
 	}
+	hint := &sentry.EventHint{}
 	if x := p.exchange; x != nil {
+		hint.Data = way(x.Way)
 		e.Request = &sentry.Request{Method: x.Method, Headers: map[string]string{}, Data: string(x.Body)}
 		e.Request.URL, e.Request.QueryString, _ = strings.Cut(x.URL, "?")
-		for name, values := range x.Header {
-			e.Request.Headers[name] = strings.Join(values, ", ")
-		}
+		e.Request.Headers = joined(x.Header)
 		if x.Status != 0 {
-			e.Contexts["response"] = sentry.Context{"status_code": x.Status, "data": string(x.ResponseBody)}
+			e.Contexts["response"] = sentry.Context{"status_code": x.Status, "data": string(x.ResponseBody), "headers": joined(x.ResponseHeader)}
 		}
 	}
-	r.client.CaptureEvent(e, nil, nil)
+	r.client.CaptureEvent(e, hint, nil)
+}
+
+func joined(h http.Header) map[string]string {
+	all := map[string]string{}
+	for name, values := range h {
+		all[name] = strings.Join(values, ", ")
+	}
+	return all
 }
 
 func (r *reporter) close(timeout time.Duration) {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/getsentry/sentry-go"
@@ -44,6 +45,7 @@ type Telemetry struct {
 	panics         prometheus.Counter
 	suppressed     prometheus.Counter
 	flood          flood
+	allow          atomic.Pointer[Allowlist] // what of HTTP exchanges may reach Sentry
 
 	mu       sync.Mutex
 	whats    map[string]bool // guarded by mu: the values of failures' label
@@ -75,13 +77,14 @@ func New(o Options) (*Telemetry, error) {
 		suppressed: counter("sparrow_sentry_suppressed_total", "Reports left out by the flood limit."),
 		whats:      map[string]bool{},
 	}
+	t.allow.Store(&o.Allow)
 	sent := counter("sparrow_sentry_sent_total", "Reports that Sentry took.")
 	failed := counter("sparrow_sentry_failed_total", "Reports that did not reach Sentry.")
 	t.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		t.failures, t.panics, t.suppressed, sent, failed)
 	if o.SentryDSN != "" {
 		var err error
-		if t.reporter, err = newReporter(o, gate{h, o.Allow}, newTransport(sent, failed)); err != nil {
+		if t.reporter, err = newReporter(o, gate{h, &t.allow}, newTransport(sent, failed)); err != nil {
 			return nil, fmt.Errorf("telemetry: %w", err)
 		}
 	}
@@ -96,6 +99,9 @@ func Discard() *Telemetry {
 	}
 	return t
 }
+
+// Allow replaces the Allowlist, for what is reported from now on.
+func (t *Telemetry) Allow(a Allowlist) { t.allow.Store(&a) }
 
 // Failure reports an error that somebody should look at: to the log, and to Sentry within the flood limit. what is a
 // constant text that names the kind of failure; failures of one kind are one issue. tags are ids, positions, names and
@@ -138,8 +144,17 @@ func (t *Telemetry) Warning(what string, tags ...slog.Attr) {
 // Panic reports a recovered panic with its stack trace; call it in the deferred function that recovered. Of the value
 // only what the Go runtime says is repeated; of any other value its type.
 func (t *Telemetry) Panic(recovered any, tags ...slog.Attr) {
+	t.panicked(recovered, nil, tags)
+}
+
+// PanicOf is Panic with the HTTP exchange that it was about.
+func (t *Telemetry) PanicOf(recovered any, x Exchange, tags ...slog.Attr) {
+	t.panicked(recovered, &x, tags)
+}
+
+func (t *Telemetry) panicked(recovered any, x *Exchange, tags []slog.Attr) {
 	t.panics.Inc()
-	stack := callers(1)
+	stack := callers(2)
 	text, where := panicText(recovered), innermost(stack)
 	args := []any{slog.String("value", text), slog.String("trace", lines(stack))}
 	for _, a := range tags {
@@ -148,7 +163,7 @@ func (t *Telemetry) Panic(recovered any, tags ...slog.Attr) {
 	t.Log.Error("panic", args...)
 	t.report(report{
 		kind: "panic in " + where, text: text, level: sentry.LevelFatal, fingerprint: []string{"panic", where},
-		types: []string{fmt.Sprintf("%T", recovered)}, stack: stack, tags: tags,
+		types: []string{fmt.Sprintf("%T", recovered)}, stack: stack, exchange: x, tags: tags,
 	})
 }
 

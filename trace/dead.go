@@ -24,12 +24,18 @@ type resending struct {
 	again  bool // an earlier process may have sent it
 }
 
+// requeued is a dead letter that is to be sent again.
+type requeued struct {
+	event.Position
+	sink tracker.Sink
+}
+
 // maxResend is how many dead letters are taken out of the backlog at once.
 const maxResend = 100
 
 // findRetries queues the dead letters that an earlier process was to send again.
 func (l *lane) findRetries() error {
-	var found []event.Position
+	var found []requeued
 	for after := (event.Position{}); ; {
 		letters, err := l.kept.Letters(after, maxResend)
 		if err != nil {
@@ -40,7 +46,7 @@ func (l *lane) findRetries() error {
 		}
 		for i := range letters {
 			if letters[i].Retrying {
-				found = append(found, letters[i].Event.Position)
+				found = append(found, requeued{letters[i].Event.Position, letters[i].Event.Sink})
 			}
 		}
 		after = letters[len(letters)-1].Event.Position
@@ -60,10 +66,13 @@ func (l *lane) retryDead(ctx context.Context, positions []event.Position) (n int
 	default:
 		return 0, errors.New("the warehouse has not said yet which corrections it has: try again later")
 	}
+	sinks := map[event.Position]tracker.Sink{}
 	for _, p := range positions {
-		if _, err := l.kept.Letter(p); err != nil {
+		letter, err := l.kept.Letter(p)
+		if err != nil {
 			return 0, err
 		}
+		sinks[p] = letter.Event.Sink
 	}
 	if len(positions) == 0 {
 		for after := (event.Position{}); ; {
@@ -75,7 +84,9 @@ func (l *lane) retryDead(ctx context.Context, positions []event.Position) (n int
 				break
 			}
 			for i := range letters {
-				positions = append(positions, letters[i].Event.Position)
+				p := letters[i].Event.Position
+				positions = append(positions, p)
+				sinks[p] = letters[i].Event.Sink
 			}
 			after = positions[len(positions)-1]
 		}
@@ -101,16 +112,20 @@ func (l *lane) retryDead(ctx context.Context, positions []event.Position) (n int
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	positions = l.idleLocked(positions) // somebody else may have asked for the same
-	l.requeued = append(l.requeued, positions...)
-	signal(l.retry)
+	for _, p := range positions {
+		l.requeued = append(l.requeued, requeued{p, sinks[p]})
+	}
+	for _, h := range l.heads {
+		signal(h.retry)
+	}
 	return len(positions), nil
 }
 
 // idleLocked leaves out what is on its way already, and what comes twice.
 func (l *lane) idleLocked(positions []event.Position) []event.Position {
 	busy := map[event.Position]bool{}
-	for _, p := range l.requeued {
-		busy[p] = true
+	for _, one := range l.requeued {
+		busy[one.Position] = true
 	}
 	var idle []event.Position
 	for _, p := range positions {
@@ -122,17 +137,22 @@ func (l *lane) idleLocked(positions []event.Position) []event.Position {
 	return idle
 }
 
-// resend hands the queued dead letters to the sender. Only the reading goroutine calls it.
-func (l *lane) resend() {
+// resend hands the queued dead letters of h's sink to the sender. Only the head's goroutine calls it.
+func (l *lane) resend(h *head) {
 	for l.t.reading.Err() == nil {
 		l.mu.Lock()
-		n := min(len(l.requeued), maxResend)
-		if n == 0 {
-			l.mu.Unlock()
+		var positions []event.Position
+		taken := map[event.Position]bool{}
+		for i := 0; i < len(l.requeued) && len(positions) < maxResend; i++ {
+			if l.requeued[i].sink == h.sink {
+				positions = append(positions, l.requeued[i].Position)
+				taken[l.requeued[i].Position] = true
+			}
+		}
+		l.mu.Unlock()
+		if len(positions) == 0 {
 			return
 		}
-		positions := slices.Clone(l.requeued[:n])
-		l.mu.Unlock()
 		var items []tracker.Item
 		for _, p := range positions {
 			if item, ok := l.revive(p); ok {
@@ -140,14 +160,14 @@ func (l *lane) resend() {
 			}
 		}
 		l.mu.Lock()
-		l.requeued = append(l.requeued[:0], l.requeued[n:]...)
+		l.requeued = slices.DeleteFunc(l.requeued, func(one requeued) bool { return taken[one.Position] })
 		l.mu.Unlock()
 		signal(l.known)
 		if len(items) == 0 {
 			continue
 		}
 		if err := l.sender.Send(l.t.reading, items); err != nil && l.t.reading.Err() == nil {
-			l.broken(err)
+			l.broken(&h.bug, err)
 			return
 		}
 	}
@@ -194,6 +214,9 @@ func (l *lane) redoneLocked(one *resending, r *tracker.Result) {
 	}
 	l.t.metrics.result(l.name, o, r)
 	l.correctLocked(one, r.Detail, r.At)
+	if r.Checking {
+		l.validatingLocked(o)
+	}
 }
 
 // correctLocked makes of a letter's new outcome a correction, and ends the letter unless the event is dead again. The

@@ -68,9 +68,10 @@ type vendors struct {
 	client *sandbox.Client
 }
 
-func startVendors(t testing.TB) *vendors {
+func startVendors(t testing.TB, limits ...sandbox.GA4Limits) *vendors {
 	t.Helper()
 	s, err := sandbox.New(sandbox.Options{Limits: sandbox.Limits{
+		GA4:       append(limits, sandbox.GA4Limits{})[0],
 		Heap:      sandbox.HeapLimits{MinuteApp: sandbox.Unlimited, MinuteIdentity: sandbox.Unlimited},
 		Amplitude: sandbox.AmplitudeLimits{PerSecond: sandbox.Unlimited},
 	}})

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"time"
 
 	"github.com/sparrowhq/sparrow/delivery"
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/telemetry"
 	"github.com/sparrowhq/sparrow/trace/backlog"
 	"github.com/sparrowhq/sparrow/trace/pipeline"
 	"github.com/sparrowhq/sparrow/trace/tracker"
@@ -234,7 +236,8 @@ func (m *making) message(to event.Cursor) {
 func (m *making) request(frame uint64, request uint32, r *event.Request, sink tracker.Sink) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			m.in.t.o.Telemetry.Panic(v, slog.Uint64("frame", frame), slog.Int("request", int(request)))
+			x := telemetry.Exchange{Method: http.MethodPost, Header: journaled(r), Way: []telemetry.Step{{At: time.UnixMicro(r.ReceivedAt), Stage: "journal", What: "received"}}}
+			m.in.t.o.Telemetry.PanicOf(v, x, slog.Uint64("frame", frame), slog.Int("request", int(request)))
 			err = &delivery.Failed{Frame: frame, Request: request, Panic: true}
 		}
 	}()
@@ -278,6 +281,15 @@ func (m *making) request(frame uint64, request uint32, r *event.Request, sink tr
 			slog.String("stage", string(warehouse.Trace)), slog.String("position", f.Position.String()))
 	}
 	return nil
+}
+
+// journaled are the client's headers, of which a report shows what the settings list.
+func journaled(r *event.Request) http.Header {
+	h := http.Header{}
+	for _, one := range r.Headers {
+		h.Add(one.Name, string(one.Value))
+	}
+	return h
 }
 
 // ruling names the rule that rejected an event, and what was probably meant.

@@ -21,11 +21,14 @@ type sender interface {
 }
 
 // lane carries the events of the backlog to one tracker, and what became of them to the warehouse; the lane called trace
-// has no tracker, and carries only outcomes. Three goroutines work on it: one reads, one makes durable what became known,
-// one ships.
+// has no tracker, and carries only outcomes. Four goroutines work on it: one reads for each sink, one makes durable what
+// became known, one ships.
 //
-//	queue:  [ shipped │ final and durable │ in flight, in any order │ … ] next → unread messages
-//	                  └ kept.Cursor       └ final                         └ reads on
+//	queue:  [ shipped │ final and durable │ in flight, in any order │ read for one sink only ] next → unread messages
+//	                  └ kept.Cursor       └ final                   └ the one head's           └ the other head's
+//
+// A sink that stands still stops its own head, and the cursors; the other head reads and sends on, and what becomes of its
+// events waits in the queue, folded, and in the backlog. MaxAhead is how far.
 type lane struct {
 	t      *Trace
 	name   string
@@ -37,27 +40,30 @@ type lane struct {
 	reader    sync.WaitGroup
 	settlers  sync.WaitGroup
 	closeOnce sync.Once
+	packed    int           // outcomes in the last batch; the shipping goroutine's
 	asked     chan struct{} // closed when the warehouse has said where the lane's stages stand
 
-	room, known, ripe, retry chan struct{} // cap 1: to read on; to settle; to ship; to send dead letters again
+	known, ripe chan struct{} // cap 1: to settle; to ship
+	heads       []*head       // one for each sink; for stage trace, one for all
 
 	mu        sync.Mutex
-	queue     []*work                       // guarded by mu: messages read and not wholly shipped, in order
+	queue     []*work                       // guarded by mu: messages that some head has read, and not wholly shipped, in order, without gaps
 	rows      map[event.Position]*row       // guarded by mu: handed to the sender, without a durable result
-	unshipped int                           // guarded by mu: rows in queue
 	payload   int                           // guarded by mu: bytes of requests and responses in queue
-	next      uint64                        // guarded by mu: the message to read
-	total     uint64                        // guarded by mu: Message.Total of the last message read
+	next      uint64                        // guarded by mu: the message behind the last that some head has read
+	total     uint64                        // guarded by mu: Message.Total of the last that some head has read
 	pending   backlog.Change                // guarded by mu: known, and not durable
 	waiting   []chan error                  // guarded by mu: who waits for pending to be durable; each has room for one
 	resending map[event.Position]*resending // guarded by mu: dead letters that are sent again
 	again     []event.Position              // guarded by mu: the last ones sent again in doubt
-	requeued  []event.Position              // guarded by mu: dead letters to be sent again
+	requeued  []requeued                    // guarded by mu: dead letters to be sent again
 	stored    event.Cursor                  // guarded by mu: the warehouse's cursor of the stage, once asked
 	shipError error                         // guarded by mu: why the last batch did not get through
 	settleErr error                         // guarded by mu: likewise the last change
-	bug       error                         // guarded by mu: what keeps the lane from reading
+	bug       error                         // guarded by mu: what keeps the lane from settling or shipping
 	lost      *lostRange                    // guarded by mu
+
+	validations validations // guarded by mu
 }
 
 // lostRange is outcomes that the warehouse had once and has no more, and which nobody can tell again.
@@ -66,31 +72,17 @@ type lostRange struct {
 	To   event.Cursor `json:"to"`
 }
 
-// work is one message as a lane sees it.
-type work struct {
-	number   uint64
-	total    uint64
-	journal  string
-	to       event.Cursor
-	controls []*event.ControlEntry
-	rows     []row // one for each event that has an outcome here, by position
-	open     int   // rows whose outcome is not known and durable
-	shipped  int   // rows that are in the warehouse
-}
-
-// row is one event with an outcome.
-type row struct {
-	work  *work
-	event *backlog.Event // nil once the outcome is known
-	warehouse.Outcome
-	again bool
-	known bool
-}
-
 func newLane(t *Trace, name string) *lane {
 	l := &lane{
 		t: t, name: name, asked: make(chan struct{}), rows: map[event.Position]*row{}, resending: map[event.Position]*resending{},
-		room: make(chan struct{}, 1), known: make(chan struct{}, 1), ripe: make(chan struct{}, 1), retry: make(chan struct{}, 1),
+		known: make(chan struct{}, 1), ripe: make(chan struct{}, 1),
+	}
+	sinks := []tracker.Sink{tracker.Production, tracker.Staging}
+	if name == string(warehouse.Trace) {
+		sinks = []tracker.Sink{""}
+	}
+	for i, sink := range sinks {
+		l.heads = append(l.heads, &head{index: i, sink: sink, room: make(chan struct{}, 1), retry: make(chan struct{}, 1)})
 	}
 	l.drained, l.drain_ = context.WithCancel(context.Background())
 	return l
@@ -107,19 +99,23 @@ func signal(c chan struct{}) {
 func (l *lane) start() {
 	state := l.kept.State()
 	l.next, l.total = state.Through+1, state.Total
-	l.reader.Go(func() { l.guarded(l.read) })
-	l.settlers.Go(func() { l.guarded(l.settle) })
-	l.settlers.Go(func() { l.guarded(l.ship) })
+	for _, h := range l.heads {
+		h.next = l.next
+	}
+	l.reader.Go(func() { l.guarded(&l.bug, l.begin) })
+	l.settlers.Go(func() { l.guarded(&l.bug, l.settle) })
+	l.settlers.Go(func() { l.guarded(&l.bug, l.ship) })
 }
 
-// guarded keeps a bug in one lane from ending the process, and with it the others: the lane stops, visibly.
-func (l *lane) guarded(run func()) {
+// guarded keeps a bug in one lane from ending the process, and with it the others: the lane stops, visibly. It is noted in
+// noted, which l.mu guards.
+func (l *lane) guarded(noted *error, run func()) {
 	defer func() {
 		if v := recover(); v != nil {
 			l.t.o.Telemetry.Panic(v, slog.String("tracker", l.name))
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			l.bug = errBug
+			*noted = errBug
 		}
 	}()
 	run()
@@ -167,7 +163,7 @@ func (l *lane) final() event.Cursor {
 	defer l.mu.Unlock()
 	cursor := l.kept.State().Cursor
 	for _, w := range l.queue {
-		if w.open > 0 {
+		if !w.final() {
 			break
 		}
 		cursor = w.to

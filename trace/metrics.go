@@ -20,6 +20,7 @@ type metrics struct {
 	results    *prometheus.CounterVec // tracker, outcome, reason
 	attempts   *prometheus.CounterVec // tracker
 	again      *prometheus.CounterVec // tracker
+	validated  *prometheus.CounterVec // tracker
 	process    prometheus.Histogram
 	append     *prometheus.HistogramVec // stage
 }
@@ -36,12 +37,13 @@ func newMetrics(reg prometheus.Registerer, trackers []string) (*metrics, error) 
 		results:    counters("sparrow_trace_results_total", "Final outcomes at a tracker.", "tracker", "outcome", "reason"),
 		attempts:   counters("sparrow_trace_attempts_total", "Requests that carried an event whose outcome is known, summed over events.", "tracker"),
 		again:      counters("sparrow_trace_again_total", "Events sent again because a crash left it unknown whether they had been.", "tracker"),
+		validated:  counters("sparrow_trace_validated_total", "Outcomes corrected by what the vendor's validation endpoint said of the event.", "tracker"),
 		process: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sparrow_trace_process_seconds",
 			Help: "Time to decide what may leave of one delivery.", Buckets: seconds}),
 		append: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sparrow_trace_append_seconds",
 			Help: "Time of one append of outcomes to the warehouse.", Buckets: seconds}, []string{"lane"}),
 	}
-	for _, c := range []prometheus.Collector{m.deliveries, m.requests, m.events, m.results, m.attempts, m.again, m.process, m.append} {
+	for _, c := range []prometheus.Collector{m.deliveries, m.requests, m.events, m.results, m.attempts, m.again, m.validated, m.process, m.append} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -54,6 +56,7 @@ func newMetrics(reg prometheus.Registerer, trackers []string) (*metrics, error) 
 		m.results.WithLabelValues(t, string(tracker.Dead), "")
 		m.attempts.WithLabelValues(t)
 		m.again.WithLabelValues(t)
+		m.validated.WithLabelValues(t)
 	}
 	return m, nil
 }

@@ -47,10 +47,11 @@ type Options struct {
 	MaxKeys         int           // messageIds remembered; 0: 1,000,000
 	KeyAge          time.Duration // for how long, by received-at; 0: 24 h
 
-	MaxUnshipped int // outcomes of one lane that are not in the warehouse, beyond which it stops; 0: 50,000
-	MaxDead      int // dead letters of one tracker, beyond which it stops; 0: 10,000
+	MaxUnshipped int // outcomes of one sink of a lane that are not in the warehouse, beyond which it stops; 0: 50,000
+	MaxAhead     int // final outcomes of one sink that wait behind an event of the other, beyond which it stops; 40 to 460 bytes each, as many or one are in a message; 0: 250,000
+	MaxDead      int // dead letters of one sink of a tracker, beyond which it stops; 0: 10,000
 
-	ShipEvery     time.Duration // how often a lane's outcomes go to the warehouse, unless there are many; 0: 250 ms
+	ShipEvery     time.Duration // how often at most a lane's outcomes go to the warehouse, and four times that while there are many; 0: 250 ms
 	AppendTimeout time.Duration // for one append; 0: 1 min
 	AskFirst      time.Duration // for how long a lane waits at its start for the warehouse to say what it has of it; 0: 3 s
 	Grace         time.Duration // for calls in flight when the process stops; 0: 5 s
@@ -76,6 +77,7 @@ func (o *Options) applyDefaultsAndValidate() error {
 	o.MaxDeliveryBytes = positive(o.MaxDeliveryBytes, 32<<20)
 	o.ReadTimeout = positive(o.ReadTimeout, 30*time.Second)
 	o.MaxUnshipped = positive(o.MaxUnshipped, 50_000)
+	o.MaxAhead = positive(o.MaxAhead, 250_000)
 	o.MaxDead = positive(o.MaxDead, 10_000)
 	o.ShipEvery = positive(o.ShipEvery, 250*time.Millisecond)
 	o.AppendTimeout = positive(o.AppendTimeout, time.Minute)

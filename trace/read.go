@@ -14,40 +14,48 @@ import (
 	"github.com/sparrowhq/sparrow/warehouse"
 )
 
-// read takes messages out of the backlog, in order, and hands their events to the sender. It ends with t.reading.
-func (l *lane) read() {
+// begin finds out what an earlier process left, and starts the heads.
+func (l *lane) begin() {
 	ctx := l.t.reading
 	select {
 	case <-l.asked:
 	case <-time.After(l.t.o.AskFirst):
 	case <-ctx.Done():
 	}
-	earlier, err := l.kept.Recover()
+	found, err := l.kept.Recover()
 	if err != nil {
-		l.broken(err)
+		l.broken(&l.bug, err)
 		return
 	}
+	earlier := &recovered{Recovered: found}
 	if n := len(earlier.Intents); n > 0 {
 		l.t.o.Telemetry.Log.Warn("calls were begun before this process, and nobody knows whether they came through: their events are sent again",
 			"tracker", l.name, "count", n)
 	}
 	if err := l.findRetries(); err != nil {
-		l.broken(err)
+		l.broken(&l.bug, err)
 		return
 	}
+	for _, h := range l.heads {
+		l.reader.Go(func() { l.guarded(&h.bug, func() { l.read(h, earlier) }) })
+	}
+}
+
+// read takes messages out of the backlog, in order, and hands h's events to the sender. It ends with t.reading.
+func (l *lane) read(h *head, earlier *recovered) {
+	ctx := l.t.reading
 	wait := 100 * time.Millisecond
 	for ctx.Err() == nil {
-		l.resend()
+		l.resend(h)
 		l.mu.Lock()
-		// Events in flight may all die, so they count once one has.
-		dead := l.kept.Dead()
-		full := l.unshipped >= l.t.o.MaxUnshipped || dead > 0 && dead+len(l.rows) >= l.t.o.MaxDead
-		next := l.next
+		l.passLocked(h)
+		full := l.fullLocked(h)
+		next := h.next
 		l.mu.Unlock()
 		if full {
 			select {
-			case <-l.room:
-			case <-l.retry:
+			case <-h.room:
+			case <-h.retry:
 			case <-ctx.Done():
 			}
 			continue
@@ -55,7 +63,7 @@ func (l *lane) read() {
 		if grown := l.t.backlog.Wait(next); grown != nil {
 			select {
 			case <-grown:
-			case <-l.retry:
+			case <-h.retry:
 			case <-ctx.Done():
 			}
 			continue
@@ -65,80 +73,80 @@ func (l *lane) read() {
 			return
 		}
 		if err != nil {
-			l.stalled(err)
+			l.stalled(h, err)
 			l.t.rest(wait)
 			wait = min(2*wait, 10*time.Second)
 			continue
 		}
-		l.stalled(nil)
-		items := l.take(m, &earlier)
+		l.stalled(h, nil)
+		items := l.take(h, m, earlier)
 		if len(items) == 0 {
 			continue
 		}
 		if err := l.sender.Send(ctx, items); err != nil && ctx.Err() == nil {
-			l.broken(err)
+			l.broken(&h.bug, err)
 			return
 		}
 	}
 }
 
-// broken stops the lane until the process is restarted: it cannot tell what to send.
-func (l *lane) broken(err error) {
+// broken stops a head until the process is restarted: it cannot tell what to send. It is noted in noted, which l.mu guards.
+func (l *lane) broken(noted *error, err error) {
 	if errors.Is(err, l.t.reading.Err()) {
 		return
 	}
 	l.mu.Lock()
-	l.bug = err
+	*noted = err
 	l.mu.Unlock()
 	l.t.o.Telemetry.Failure("a lane cannot go on", err, slog.String("tracker", l.name))
 }
 
-// stalled notes why the lane does not read on, nil if it does. It says so once.
-func (l *lane) stalled(err error) {
+// stalled notes why h does not read on, nil if it does. It says so once.
+func (l *lane) stalled(h *head, err error) {
 	l.mu.Lock()
-	before := l.bug
-	l.bug = err
+	before := h.bug
+	h.bug = err
 	l.mu.Unlock()
 	if err != nil && before == nil {
 		l.t.o.Telemetry.Failure("a lane cannot read its backlog; trying again", err, slog.String("tracker", l.name))
 	}
 }
 
-// take puts a message into the queue and returns what of it is to be sent.
-func (l *lane) take(m *backlog.Message, earlier *backlog.Recovered) []tracker.Item {
+// take puts h's part of a message into the queue and returns what of it is to be sent.
+func (l *lane) take(h *head, m *backlog.Message, earlier *recovered) []tracker.Item {
 	below := l.kept.State().Cursor // an earlier process shipped it
 	l.mu.Lock()
 	if l.stored.Compare(below) > 0 {
 		below = l.stored
 	}
 	l.mu.Unlock()
-	w := &work{number: m.Number, total: m.Total, journal: m.Journal, to: m.To, controls: m.Controls}
+	var rows []row
 	var items []tracker.Item
 	if l.sender == nil {
-		w.rows = make([]row, 0, len(m.Outcomes))
+		rows = make([]row, 0, len(m.Outcomes))
 		for i := range m.Outcomes {
 			if o := &m.Outcomes[i]; !below.Covers(o.Frame, o.Position.Request) {
-				w.rows = append(w.rows, row{work: w, Outcome: *o, known: true})
+				rows = append(rows, row{Outcome: *o, known: true})
 			}
 		}
 	} else {
 		force := l.t.inForce.Load()
-		w.rows = make([]row, 0, len(m.Events))
+		rows = make([]row, 0, len(m.Events))
 		for i := range m.Events {
 			e := &m.Events[i]
-			if below.Covers(e.Frame, e.Request) {
+			if e.Sink != h.sink || below.Covers(e.Frame, e.Request) {
 				continue
 			}
-			if o, ok := earlier.Results[e.Position]; ok {
-				delete(earlier.Results, e.Position)
-				w.rows = append(w.rows, row{work: w, Outcome: o, known: true})
+			o, known, begun := earlier.of(e.Position)
+			if known {
+				rows = append(rows, row{Outcome: o, known: true})
 				continue
 			}
 			view, decision, refused := l.view(force.pipeline, &e.Event)
 			if decision == pipeline.Skip {
 				continue
 			}
-			r := row{work: w, event: e, again: earlier.Intents[e.Position], Outcome: warehouse.Outcome{
+			r := row{event: e, again: begun, Outcome: warehouse.Outcome{
 				Position: e.Position, Timestamp: e.ReceivedAt, Build: force.build.ID, Event: e.Name,
 			}}
 			if decision == pipeline.Refuse {
@@ -149,25 +157,42 @@ func (l *lane) take(m *backlog.Message, earlier *backlog.Recovered) []tracker.It
 			} else {
 				items = append(items, tracker.Item{Event: view, Sink: e.Sink, Again: r.again})
 			}
-			w.rows = append(w.rows, r)
+			rows = append(rows, r)
 		}
 	}
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := range w.rows {
-		r := &w.rows[i]
+	w := l.workLocked(m, below)
+	p := &w.parts[h.index]
+	p.read, p.rows = true, rows
+	for i := range rows {
+		r := &rows[i]
+		r.part = p
 		if !r.known {
-			w.open++
+			p.open++
 			l.rows[r.Position] = r
 			continue
 		}
 		l.payload += len(r.Request) + len(r.Response)
 	}
-	l.queue = append(l.queue, w)
-	l.unshipped += len(w.rows)
-	l.next, l.total = m.Number+1, m.Total
-	if w.open == 0 {
+	h.flying += p.open
+	h.unshipped += len(rows)
+	h.next = m.Number + 1
+	w.unread = 0
+	for i := range w.parts {
+		if w.parts[i].read {
+			continue
+		}
+		for j := range m.Events {
+			if e := &m.Events[j]; e.Sink == w.parts[i].head.sink && !below.Covers(e.Frame, e.Request) {
+				if w.unread++; w.unread == 1 {
+					w.unreadAt = e.ReceivedAt
+				}
+			}
+		}
+	}
+	if w.final() {
 		signal(l.ripe)
 	}
 	return items
@@ -201,7 +226,7 @@ func (l *lane) before(ctx context.Context, positions []event.Position) error {
 			return fmt.Errorf("%v is not on its way to %s", p, l.name)
 		}
 		l.pending.Intents = append(l.pending.Intents, p)
-		l.pending.Through = max(l.pending.Through, r.work.number)
+		l.pending.Through = max(l.pending.Through, r.part.work.number)
 	}
 	l.waiting = append(l.waiting, done)
 	l.mu.Unlock()

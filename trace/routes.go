@@ -134,7 +134,7 @@ func (t *Trace) serveDead(w http.ResponseWriter, r *http.Request) {
 		if l.sender == nil {
 			continue
 		}
-		total += l.kept.Dead()
+		total += l.kept.Dead("")
 		found, err := l.kept.Letters(after, limit+1-len(letters))
 		if err != nil {
 			service.Problem(w, http.StatusInternalServerError, err.Error())

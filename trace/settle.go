@@ -43,6 +43,9 @@ func (l *lane) done(results []tracker.Result) {
 			l.pending.Again++
 			l.listAgainLocked(r.Position)
 		}
+		if r.Checking {
+			l.validatingLocked(&row.Outcome)
+		}
 		if r.Outcome == tracker.Dead {
 			l.pending.Letters = append(l.pending.Letters, backlog.Letter{Event: *row.event, Outcome: row.Outcome, Detail: r.Detail, At: r.At})
 		}
@@ -53,7 +56,7 @@ func (l *lane) done(results []tracker.Result) {
 		}
 		row.known, row.event = true, nil
 		l.pending.Results = append(l.pending.Results, row.Outcome)
-		l.pending.Through = max(l.pending.Through, row.work.number)
+		l.pending.Through = max(l.pending.Through, row.part.work.number)
 		l.t.metrics.result(l.name, &row.Outcome, r)
 	}
 }
@@ -103,7 +106,7 @@ func (l *lane) settle() {
 				signal(l.ripe)
 			}
 			if len(change.Freed)+len(change.Results) > 0 {
-				signal(l.room)
+				l.roomLocked()
 			}
 		}
 		before := l.settleErr
@@ -138,7 +141,7 @@ func (l *lane) settle() {
 // gather lets results come together for a moment, since a transaction costs the same for one as for many. Calls that wait
 // for their intents are not held up.
 func (l *lane) gather() {
-	const moment = 10 * time.Millisecond
+	const moment = 25 * time.Millisecond
 	timer := time.NewTimer(moment)
 	defer timer.Stop()
 	for {
@@ -171,12 +174,20 @@ func (l *lane) putBackLocked(c backlog.Change) {
 	now.Corrections = append(c.Corrections, now.Corrections...)
 }
 
+// roomLocked wakes the heads: there may be room to read on.
+func (l *lane) roomLocked() {
+	for _, h := range l.heads {
+		signal(h.room)
+	}
+}
+
 // settledLocked notes that results are durable.
 func (l *lane) settledLocked(results []warehouse.Outcome) {
 	for i := range results {
 		r := l.rows[results[i].Position]
 		delete(l.rows, results[i].Position)
-		if r.work.open--; r.work.open == 0 {
+		r.part.head.flying--
+		if r.part.open--; r.part.open == 0 && r.part.work.final() {
 			signal(l.ripe)
 		}
 	}

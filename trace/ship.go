@@ -36,7 +36,9 @@ func (l *lane) ship() {
 		}
 		if err == nil {
 			ask = false
-			if more, err = l.shipSome(ctx); err == nil && !more {
+			more, err = l.shipSome(ctx)
+			l.validated()
+			if err == nil && !more {
 				err = l.shipLate(ctx)
 			}
 		}
@@ -57,12 +59,26 @@ func (l *lane) ship() {
 		if more {
 			continue
 		}
-		l.pause(l.t.o.ShipEvery)
+		l.pause(l.t.untilShip(time.Now(), l.packed))
 		select {
 		case <-l.ripe:
 		case <-l.drained.Done():
 		}
 	}
+}
+
+// manyRows is how many outcomes at once make a lane wait longer before it ships again.
+const manyRows = 200
+
+// untilShip is how long a lane that has just shipped so many rows waits at least before it ships again: longer under load,
+// since an append costs the warehouse much the same however much is in it. All lanes wait for the same moments, so that
+// the warehouse finds their batches waiting together.
+func (t *Trace) untilShip(now time.Time, rows int) time.Duration {
+	every := t.o.ShipEvery
+	if rows >= manyRows {
+		every *= 4
+	}
+	return now.Truncate(every).Add(every).Sub(now)
 }
 
 // pause waits d, or until the lane is drained.
@@ -147,8 +163,9 @@ type parcel struct {
 	rest           int    // rows of the next message that are in it
 }
 
-// pack returns what can be shipped of the front of the queue; more says that as much again may be ready.
-func (l *lane) pack() (p parcel, more, ok bool) {
+// pack returns what can be shipped of the front of the queue; more says that as much again may be ready, ok that there is
+// anything.
+func (l *lane) pack() (p parcel, more, ok bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	state := l.kept.State()
@@ -156,19 +173,23 @@ func (l *lane) pack() (p parcel, more, ok bool) {
 	p.through, p.total = state.Through, state.Total
 	size := 0
 	for _, w := range l.queue {
-		if w.open > 0 || ok && w.journal != p.Journal {
-			return p, false, ok
+		if !w.final() || ok && w.journal != p.Journal {
+			return p, false, ok, nil
 		}
-		for i := w.shipped; i < len(w.rows); i++ {
-			o := &w.rows[i].Outcome
-			first := i == w.shipped || w.rows[i-1].Frame != o.Frame || w.rows[i-1].Position.Request != o.Position.Request
+		list, err := w.outcomes()
+		if err != nil {
+			return p, false, false, err
+		}
+		for i := w.shipped; i < len(list); i++ {
+			o := list[i].Outcome
+			first := i == w.shipped || list[i-1].Frame != o.Frame || list[i-1].Position.Request != o.Position.Request
 			if full := len(p.Outcomes) >= maxBatchRows || size >= maxBatchBytes; full && first && len(p.Outcomes) > 0 {
 				if i > w.shipped {
 					p.To = event.Cursor{Frame: o.Frame, Request: o.Position.Request}
 					p.rest = i - w.shipped
 					p.Journal = w.journal
 				}
-				return p, true, true
+				return p, true, true, nil
 			}
 			size += 160 + len(o.Event) + len(o.Build) + len(o.Reason) + len(o.Request) + len(o.Response)
 			p.Outcomes = append(p.Outcomes, *o)
@@ -178,15 +199,16 @@ func (l *lane) pack() (p parcel, more, ok bool) {
 		p.works++
 		ok = true
 	}
-	return p, false, ok
+	return p, false, ok, nil
 }
 
 // shipSome ships one batch.
 func (l *lane) shipSome(ctx context.Context) (more bool, err error) {
-	p, more, ok := l.pack()
-	if !ok {
-		return false, nil
+	p, more, ok, err := l.pack()
+	if err != nil || !ok {
+		return false, err
 	}
+	l.packed = len(p.Outcomes)
 	to := p.To // the backlog's cursor; the warehouse may be farther already
 	if p.To.Compare(p.From) < 0 {
 		p.To = p.From
@@ -217,14 +239,14 @@ func (l *lane) shipSome(ctx context.Context) (more bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for range p.works {
-		l.dropLocked(len(l.queue[0].rows) - l.queue[0].shipped)
+		l.dropLocked(len(l.queue[0].list) - l.queue[0].shipped)
 		l.queue[0] = nil
 		l.queue = l.queue[1:]
 	}
 	if p.rest > 0 {
 		l.dropLocked(p.rest)
 	}
-	signal(l.room)
+	l.roomLocked()
 	return more, nil
 }
 
@@ -245,12 +267,12 @@ func (l *lane) append(ctx context.Context, b *warehouse.Batch) (cursor event.Cur
 func (l *lane) dropLocked(n int) {
 	w := l.queue[0]
 	for i := range n {
-		o := &w.rows[w.shipped+i].Outcome
+		o := w.list[w.shipped+i]
 		l.payload -= len(o.Request) + len(o.Response)
 		o.Request, o.Response = nil, nil
+		o.head.unshipped--
 	}
 	w.shipped += n
-	l.unshipped -= n
 }
 
 // shipLate ships corrections.

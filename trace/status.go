@@ -42,16 +42,17 @@ type Unknown struct {
 
 // LaneStatus is how one lane is doing.
 type LaneStatus struct {
-	Cursor    event.Cursor     `json:"cursor"`    // everything below it is final
-	Shipped   event.Cursor     `json:"shipped"`   // everything below it is in the warehouse
-	Since     event.Cursor     `json:"since"`     // where the lane began: what is below was never its business
-	Lag       uint64           `json:"lag"`       // events without a final outcome, counting those the tracker will not get
-	OldestAt  int64            `json:"oldestAt"`  // received-at of the oldest of them, microseconds since the epoch; 0: there is none
-	Unshipped int              `json:"unshipped"` // outcomes that are not in the warehouse, known or not
-	InFlight  int              `json:"inFlight"`  // handed to the tracker
-	Dead      int              `json:"dead"`      // dead letters kept
-	Resending int              `json:"resending"` // of which are sent again
-	Again     uint64           `json:"again"`     // events sent again after a crash, ever
+	Cursor    event.Cursor     `json:"cursor"`          // everything below it is final
+	Shipped   event.Cursor     `json:"shipped"`         // everything below it is in the warehouse
+	Since     event.Cursor     `json:"since"`           // where the lane began: what is below was never its business
+	Lag       uint64           `json:"lag"`             // events without a final outcome, counting those the tracker will not get
+	OldestAt  int64            `json:"oldestAt"`        // received-at of the oldest of them, microseconds since the epoch; 0: there is none
+	Unshipped int              `json:"unshipped"`       // outcomes that are not in the warehouse, known or not
+	Ahead     int              `json:"ahead,omitempty"` // of which are known and final, and wait behind an event that the other sink has not taken
+	InFlight  int              `json:"inFlight"`        // handed to the tracker
+	Dead      int              `json:"dead"`            // dead letters kept
+	Resending int              `json:"resending"`       // of which are sent again
+	Again     uint64           `json:"again"`           // events sent again after a crash, ever
 	AgainLast []event.Position `json:"againLast,omitempty"`
 	Stopped   string           `json:"stopped,omitempty"` // why the lane takes nothing out of the backlog; empty: it does
 	ShipError string           `json:"shipError,omitempty"`
@@ -112,9 +113,13 @@ func (t *Trace) refusing() (reasons []error) {
 
 func (l *lane) status(state backlog.State) LaneStatus {
 	kept := l.kept.State()
-	s := LaneStatus{Cursor: l.final(), Shipped: kept.Cursor, Since: kept.Since, Dead: l.kept.Dead(), Again: kept.Again}
+	s := LaneStatus{Cursor: l.final(), Shipped: kept.Cursor, Since: kept.Since, Dead: l.kept.Dead(""), Again: kept.Again}
 	l.mu.Lock()
-	s.Unshipped, s.InFlight, s.Resending = l.unshipped, len(l.rows), len(l.resending)+len(l.requeued)
+	s.InFlight, s.Resending = len(l.rows), len(l.resending)+len(l.requeued)
+	for _, h := range l.heads {
+		s.Unshipped += h.unshipped + h.ahead
+		s.Ahead += h.ahead
+	}
 	s.AgainLast = append(s.AgainLast, l.again...)
 	s.Lost = l.lost
 	if l.shipError != nil {
@@ -122,28 +127,19 @@ func (l *lane) status(state backlog.State) LaneStatus {
 	}
 	s.Lag = state.Total - min(l.total, state.Total) + uint64(len(l.rows))
 	next := l.next
-oldest:
 	for _, w := range l.queue {
-		if w.open == 0 {
+		s.Lag += uint64(w.unread)
+		if s.OldestAt != 0 || w.final() {
 			continue
 		}
-		for i := range w.rows {
-			if r := &w.rows[i]; l.rows[r.Position] == r {
+		s.OldestAt = w.unreadAt
+		for i := range w.parts {
+			if r := l.firstLocked(&w.parts[i]); r != nil && (s.OldestAt == 0 || r.Timestamp < s.OldestAt) {
 				s.OldestAt = r.Timestamp
-				break oldest
 			}
 		}
 	}
-	switch {
-	case l.bug != nil:
-		s.Stopped = l.bug.Error()
-	case l.settleErr != nil:
-		s.Stopped = "results cannot be made durable: " + l.settleErr.Error()
-	case s.Dead >= l.t.o.MaxDead:
-		s.Stopped = fmt.Sprintf("%d dead letters are kept, and %d is the most: retry or raise the bound", s.Dead, l.t.o.MaxDead)
-	case l.unshipped >= l.t.o.MaxUnshipped && l.shipError != nil:
-		s.Stopped = fmt.Sprintf("%d outcomes wait for the warehouse, and %d is the most", l.unshipped, l.t.o.MaxUnshipped)
-	}
+	s.Stopped = l.stoppedLocked()
 	l.mu.Unlock()
 	if s.OldestAt == 0 && s.Lag > 0 {
 		// Messages are read without their events for nothing but this only when a lane is behind.
@@ -158,6 +154,44 @@ oldest:
 		s.Tracker = &status
 	}
 	return s
+}
+
+// firstLocked is p's first row in flight, or nil.
+func (l *lane) firstLocked(p *part) *row {
+	if p.open == 0 {
+		return nil
+	}
+	for i := range p.rows {
+		if r := &p.rows[i]; l.rows[r.Position] == r {
+			return r
+		}
+	}
+	return nil
+}
+
+// stoppedLocked says why the lane takes nothing out of the backlog, or nothing for one of its sinks.
+func (l *lane) stoppedLocked() string {
+	switch {
+	case l.bug != nil:
+		return l.bug.Error()
+	case l.settleErr != nil:
+		return "results cannot be made durable: " + l.settleErr.Error()
+	}
+	o := &l.t.o
+	for _, h := range l.heads {
+		dead := l.kept.Dead(h.sink)
+		switch {
+		case h.bug != nil:
+			return h.bug.Error()
+		case dead >= o.MaxDead:
+			return fmt.Sprintf("%d dead letters of %s are kept, and %d is the most: retry or raise the bound", dead, h.sink, o.MaxDead)
+		case h.unshipped >= o.MaxUnshipped && l.shipError != nil:
+			return fmt.Sprintf("%d outcomes wait for the warehouse, and %d is the most", h.unshipped, o.MaxUnshipped)
+		case h.ahead >= o.MaxAhead:
+			return fmt.Sprintf("%s has %d events behind one that the other sink does not take, and %d is the most: mend that sink, or set its mode to dry-run", h.sink, h.ahead, o.MaxAhead)
+		}
+	}
+	return ""
 }
 
 // ready says why this process is not: deliveries are refused, a lane stands still, or the warehouse does not take outcomes.

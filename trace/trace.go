@@ -131,7 +131,7 @@ func (t *Trace) makeLanes() ([]*lane, error) {
 				return lanes, fmt.Errorf("trace: tracker %q has no credential for %s", name, sink)
 			}
 		}
-		o.Name, o.Telemetry, o.Before, o.Done = name, t.o.Telemetry, l.before, l.done
+		o.Name, o.Telemetry, o.Before, o.Done, o.Checked = name, t.o.Telemetry, l.before, l.done, l.checked
 		s, err := tracker.New(o)
 		if err != nil {
 			return lanes, fmt.Errorf("trace: %w", err)

@@ -29,6 +29,7 @@ type Config struct {
 	Trackers   Trackers  `yaml:"trackers"`
 	Sandbox    Sandbox   `yaml:"sandbox"`
 	Warehouse  Warehouse `yaml:"warehouse"`
+	BigQuery   BigQuery  `yaml:"bigquery"`
 	Compare    Compare   `yaml:"compare"`
 	Deploy     Deploy    `yaml:"deploy"`
 	Telemetry  Telemetry `yaml:"telemetry"`
@@ -37,6 +38,7 @@ type Config struct {
 // Clients is the side that browsers see.
 type Clients struct {
 	Listen         string   `yaml:"listen"`
+	Requests       []string `yaml:"requests"`
 	Origins        []string `yaml:"origins"`
 	TrustedProxies []string `yaml:"trusted_proxies"`
 	Headers        []string `yaml:"headers"`
@@ -125,6 +127,12 @@ type Stack struct {
 	Trace       Trace      `yaml:"trace"`
 }
 
+// ProtocolHTTP is Protocol of a stack that is no dispatcher of ours: a service that runs by itself, and has no trace.
+const ProtocolHTTP = "http"
+
+// Service reports whether the stack is such a service.
+func (s *Stack) Service() bool { return s.Protocol == ProtocolHTTP }
+
 // Sample is what the stack gets of the requests while it is the candidate.
 type Sample struct {
 	Percent float64 `yaml:"percent"`
@@ -174,6 +182,17 @@ type Retention struct {
 	Outcomes int `yaml:"outcomes"`
 }
 
+// BigQuery is where events end up with engine: bigquery.
+type BigQuery struct {
+	Project         string `yaml:"project"`
+	Location        string `yaml:"location"`         // empty: as BigQuery has it
+	Prefix          string `yaml:"prefix"`           // of datasets; empty: none
+	CredentialsFile string `yaml:"credentials_file"` // empty: application default credentials
+	MaxScanned      Size   `yaml:"max_scanned"`
+	Endpoint        string `yaml:"endpoint"` // empty: Google's
+	GRPC            string `yaml:"grpc"`     // empty: Google's
+}
+
 // Queries bound what is asked of the warehouse.
 type Queries struct {
 	Concurrent int      `yaml:"concurrent"`
@@ -217,6 +236,13 @@ type Telemetry struct {
 	Level       string `yaml:"level"`
 	SentryDSN   string `yaml:"sentry_dsn"`
 	Environment string `yaml:"environment"`
+
+	// What of an exchange with a vendor is shown there. Nothing else is.
+	SentryPayload      bool     `yaml:"sentry_payload"`       // properties on the pipeline's allowlist, scrubbed
+	SentryHeaders      []string `yaml:"sentry_headers"`       // names
+	SentryQuery        []string `yaml:"sentry_query"`         // parameters
+	SentryResponse     []string `yaml:"sentry_response"`      // fields of an answer in JSON, a.b or a.*
+	SentryResponseText bool     `yaml:"sentry_response_text"` // the beginning of an answer that is none, redacted
 }
 
 // Default returns the settings of a program that was told nothing. sparrow.example.yaml shows the same values.
@@ -236,6 +262,7 @@ func Default() Config {
 		Data: ".sparrow",
 		Clients: Clients{
 			Listen:         "127.0.0.1:8080",
+			Requests:       []string{"POST /v1/events"},
 			Origins:        []string{"http://localhost:*", "http://127.0.0.1:*"},
 			Headers:        []string{"User-Agent", "Accept-Language", "Referer", "Origin", "Content-Type", "Content-Encoding", "Sec-GPC", "DNT"},
 			MaxBody:        1 << 20,
@@ -287,14 +314,21 @@ func Default() Config {
 				MaxWait:    Duration(time.Minute),
 			},
 		},
-		Compare: Compare{MinEvents: 1, Confidence: 0.95, Stages: []string{AllStages}},
+		BigQuery: BigQuery{MaxScanned: 100 << 30},
+		Compare:  Compare{MinEvents: 1, Confidence: 0.95, Stages: []string{AllStages}},
 		Deploy: Deploy{
 			MaxAge:  Duration(24 * time.Hour),
 			MaxTail: Duration(time.Hour),
 			MaxLag:  Duration(30 * time.Second),
 			Skip:    1024,
 		},
-		Telemetry: Telemetry{Format: "text", Level: "info", Environment: "production"},
+		Telemetry: Telemetry{
+			Format: "text", Level: "info", Environment: "production",
+			SentryPayload: true, SentryHeaders: []string{"Content-Type", "Content-Encoding", "Retry-After"}, SentryQuery: []string{},
+			SentryResponse: []string{"code", "error", "message", "missing_field", "events_with_invalid_fields.*", "events_with_missing_fields.*",
+				"events_with_invalid_id_lengths.*", "silenced_events", "throttled_events", "eps_threshold"},
+			SentryResponseText: true,
+		},
 	}
 }
 

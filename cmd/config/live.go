@@ -9,9 +9,12 @@ import (
 
 // live are the settings that a running mirror can change. All others take a restart of what they concern.
 var live = []string{
-	"clients.origins", "clients.trusted_proxies", "clients.headers", "clients.max_body", "clients.max_headers", "clients.max_connections",
+	"clients.requests", "clients.origins", "clients.trusted_proxies", "clients.headers", "clients.max_body", "clients.max_headers", "clients.max_connections",
 	"clients.max_reading", "clients.max_queue", "clients.min_rate", "clients.preflight", "clients.rate.per_second", "clients.rate.burst",
 	"clients.tls.cert", "clients.tls.key", "clients.tls.min_version",
+	"feeds.max_bytes", "feeds.call_timeout", "feeds.max_backoff", "feeds.catch_up_rate", "feeds.attempts", "feeds.patience",
+	"compare.min_events", "compare.required", "compare.confidence", "compare.stages",
+	"deploy.max_age", "deploy.max_tail", "deploy.max_lag", "deploy.skip",
 }
 
 // elsewhere reports whether a setting concerns other processes than the mirror alone.

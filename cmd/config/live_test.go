@@ -11,6 +11,12 @@ import (
 
 func TestChanged(t *testing.T) {
 	a, b := Default(), Default()
+	all := byKey(&a)
+	for _, key := range live {
+		if _, known := all[key]; !known {
+			t.Errorf("there is no setting %s", key)
+		}
+	}
 	if keys := Changed(a, b); keys != nil {
 		t.Errorf("nothing has changed, got %v", keys)
 	}

@@ -63,6 +63,9 @@ func (c *Config) Validate() error {
 		if s.Protocol != "http" && len(s.Methods)+len(s.Paths) > 0 {
 			bad(key+"paths", "methods and paths are for protocol http: a dispatcher gets every request")
 		}
+		if s.Service() && s.Build != "" {
+			bad(key+"build", "is for protocol frames: a service runs by itself, and says which build it is in its answers' Sparrow-Build header")
+		}
 		if _, err := event.ParseSample(s.Sample.Percent, s.Sample.By); err != nil {
 			bad(key+"sample", "%v", err)
 		}
@@ -111,7 +114,10 @@ func (c *Config) Validate() error {
 			bad(key+"staging", "is the production account: a candidate's events would count twice there")
 		}
 	}
-	oneOf("warehouse.engine", c.Warehouse.Engine, "duckdb")
+	oneOf("warehouse.engine", c.Warehouse.Engine, "duckdb", "bigquery")
+	if c.Warehouse.Engine == "bigquery" {
+		c.validateBigQuery(bad)
+	}
 	base("warehouse.url", c.Warehouse.URL)
 	listen("warehouse.listen", c.Warehouse.Listen, true)
 	if c.Compare.MinEvents == 0 {
@@ -133,6 +139,16 @@ func (c *Config) Validate() error {
 	if _, err := c.Telemetry.SlogLevel(); err != nil {
 		bad("telemetry.level", "%v", err)
 	}
+	for _, name := range c.Telemetry.SentryHeaders {
+		if slices.ContainsFunc([]string{"Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie"}, func(secret string) bool { return strings.EqualFold(name, secret) }) {
+			bad("telemetry.sentry_headers", "%s holds secrets: it is never reported", name)
+		}
+	}
+	for _, name := range c.Telemetry.SentryQuery {
+		if strings.EqualFold(name, "api_secret") {
+			bad("telemetry.sentry_query", "%s is a secret: it is never reported", name)
+		}
+	}
 	for _, s := range Settings(c) {
 		if strings.HasPrefix(s.Key, "sandbox.limits.") {
 			continue // 0: as documented, -1: none
@@ -145,6 +161,23 @@ func (c *Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// maxBigQueryRow is what a body may have so that its row fits into one append to BigQuery.
+const maxBigQueryRow = 8 << 20
+
+func (c *Config) validateBigQuery(bad func(key, format string, args ...any)) {
+	if c.BigQuery.Project == "" {
+		bad("bigquery.project", "is empty: name the Google Cloud project that holds the datasets")
+	}
+	if (c.BigQuery.Endpoint == "") != (c.BigQuery.GRPC == "") {
+		bad("bigquery.endpoint", "name both endpoint and grpc, or neither: rows would go to one server and be read from another")
+	}
+	for _, stack := range event.Stacks() {
+		if n := c.Stacks.Of(stack).Dispatcher.MaxDecoded; n > maxBigQueryRow {
+			bad("stacks."+string(stack)+".dispatcher.max_decoded", "%s: a row of BigQuery takes 8MiB", n)
+		}
+	}
 }
 
 // checkStages refuses what could not mean what it says.

@@ -11,6 +11,8 @@ import (
 	"time"
 )
 
+var generate = regexp.MustCompile(`--generate \d+`)
+
 var fence = regexp.MustCompile("(?ms)^```sh( [^\n]*)?\n(.*?)^```")
 
 // commands returns the lines of a page's ```sh blocks. A block whose fence says "elsewhere" belongs to another machine
@@ -37,8 +39,9 @@ func commands(t *testing.T, path string) []string {
 	return lines
 }
 
-// Every command the documents show is run, page by page, in order, against a Sparrow of its own. Only three things are
-// put in its place: the make targets this test is itself part of, the address of the running Sparrow, and its folder.
+// Every command the documents show is run, page by page, in order, against a Sparrow of its own. Only four things are
+// put in its place: the make targets this test is itself part of, the address of the running Sparrow, its folder, and how
+// many events are made up.
 func TestDocsCommandsRun(t *testing.T) {
 	pages, err := filepath.Glob("../../docs/*.md")
 	if err != nil {
@@ -64,6 +67,9 @@ func TestDocsCommandsRun(t *testing.T) {
 				}
 				line = strings.ReplaceAll(line, "http://127.0.0.1:8080", s.ends.Clients)
 				line = strings.ReplaceAll(line, "http://127.0.0.1:8081", s.ends.Admin)
+				if !soak() {
+					line = generate.ReplaceAllString(line, "--generate 400")
+				}
 				cmd := exec.Command("bash", "-c", line)
 				cmd.Dir = work
 				cmd.Env = append(os.Environ(), "SPARROW_DATA="+s.dir, "PATH="+filepath.Join(work, "bin")+":"+os.Getenv("PATH"))

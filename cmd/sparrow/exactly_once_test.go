@@ -201,11 +201,11 @@ func (s *sparrow) inJournal(ids map[string]uint64) {
 func TestProofFlips(t *testing.T) {
 	s := up(t)
 	s.must("deploy", "candidate")
-	l := s.load(2_000)
+	l := s.load(choose(500, 2_000))
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	pause := func() { time.Sleep(time.Duration(random.IntN(choose(1_000, 10_000))) * time.Millisecond) } // random moments
+	pause := func() { time.Sleep(time.Duration(random.IntN(choose(500, 10_000))) * time.Millisecond) } // random moments
 	var past uint64
 	for flip := range 10 {
 		pause()
@@ -242,8 +242,8 @@ func TestProofFlips(t *testing.T) {
 // kill -9 of each process in turn and of all at once, under load.
 func TestProofKill(t *testing.T) {
 	s := up(t)
-	rounds := choose(1, 10)
-	l := s.load(2_000)
+	rounds, rate := choose(1, 10), choose(500, 2_000)
+	l := s.load(rate)
 	for range rounds {
 		for _, name := range []string{"mirror", "warehouse", "green-dispatcher", "blue-dispatcher", "green-trace", "blue-trace"} {
 			before := s.status().Accepted.Requests
@@ -260,7 +260,7 @@ func TestProofKill(t *testing.T) {
 				if err := s.admin("/v1/status", &st); err != nil {
 					return err
 				}
-				if st.Accepted.Requests < before+1_000 {
+				if st.Accepted.Requests < before+uint64(rate)/2 {
 					return fmt.Errorf("%d requests accepted, %d before", st.Accepted.Requests, before)
 				}
 				return nil
@@ -271,9 +271,9 @@ func TestProofKill(t *testing.T) {
 	ids := s.exactlyOnce(acked)
 
 	// All at once, the supervisor first, so that nobody restarts anybody.
-	l = s.load(2_000)
+	l = s.load(rate)
 	s.await("events flow", time.Minute, func() error {
-		if n := s.status().Accepted.Requests; n < uint64(len(ids))+2_000 {
+		if n := s.status().Accepted.Requests; n < uint64(len(ids)+rate) {
 			return fmt.Errorf("%d requests", n)
 		}
 		return nil

@@ -378,6 +378,7 @@ type status struct {
 		Dead      uint64 `json:"dead"`
 		Pending   struct {
 			Requests uint64 `json:"requests"`
+			OldestAt int64  `json:"oldestAt"`
 		} `json:"pending"`
 	} `json:"stacks"`
 }

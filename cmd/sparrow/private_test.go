@@ -52,17 +52,28 @@ events:
     properties: {pathname: string, title: string, url: url, referrer: url, note: string, list: strings, deep: object}
     trackers: {ga4: {omit: [list, deep]}, heap: {omit: [list, deep]}}
 trackers:
-  ga4: {}
-  heap: {}
-  amplitude: {ids: plain}
+  ga4: {context: [page, referrer, browser, os, device, language, country, ip]}
+  heap: {context: [page, referrer, browser, os, device, language, country, ip]}
+  amplitude: {ids: plain, context: [page, referrer, browser, os, device, language, country, ip]}
 `)
 	reports, dsn := sentry(t)
-	s := up(t, "--config", settings(t, allowlist, allowlist, fmt.Sprintf("%stelemetry: {sentry_dsn: %q}\n", wholeSpeed, dsn)))
+	s := up(t, "--config", settings(t, allowlist, allowlist, fmt.Sprintf("%stelemetry: {sentry_dsn: %q, sentry_headers: [Content-Type, Echoed]}\n", wholeSpeed, dsn)))
 	s.must("deploy", "candidate")
 	// What amplitude gets is refused with an answer that repeats the request whole, credential and all.
 	// So does an outage of ga4, which lasts until it is reported.
 	const refusals = "rules:\n- {name: echo, vendor: amplitude, fault: echo, status: 400}\n"
 	s.scenario(refusals + "- {name: echo-ga4, vendor: ga4, path: /ga4/mp/collect, fault: echo, status: 500}\n")
+	const allowed = "an allowlisted title"
+	if _, code := s.post([]byte(`{"event":"pageview","deviceId":"a-device-of-somebody","properties":{"pathname":"/a","title":"` + allowed + `","unlisted":"an unlisted value"}}`)); code != 200 {
+		t.Errorf("answered %d", code)
+	}
+	s.await("what the allowlist holds is in a report", time.Minute, func() error {
+		found, err := reports.Search(context.Background(), allowed)
+		if err == nil && found.Counts[allowed] == 0 {
+			err = fmt.Errorf("not in %d reports", found.Requests)
+		}
+		return err
+	})
 	for _, text := range planted {
 		for _, body := range []string{plantedEvent(text), "[" + plantedEvent(text) + `,{"event":` + fmt.Sprintf("%q", said(text)) + `,"deviceId":"d1"}]`, `{"event":"pageview","deviceId":"d1","properties":{"pathname":"/` + text} {
 			if _, code := s.post([]byte(body), "User-Agent", "Mozilla/5.0 "+text, "Referer", "https://www.example.com/?q="+text, "Accept-Language", text, "Cookie", "session="+text, "Authorization", "Bearer "+text, "X-Forwarded-For", text); code != 200 {
@@ -79,8 +90,8 @@ trackers:
 	})
 	s.scenario(refusals)
 	s.final(2*time.Minute, "raw", "trace", "ga4", "heap", "amplitude")
-	if n := s.number(`SELECT count(*) FROM live.outcomes WHERE stage = 'heap' AND outcome = 'delivered'`); n != 2*len(planted) {
-		t.Errorf("heap got %d events, want %d: nothing was proven", n, 2*len(planted))
+	if n := s.number(`SELECT count(*) FROM live.outcomes WHERE stage = 'heap' AND outcome = 'delivered'`); n != 2*len(planted)+1 {
+		t.Errorf("heap got %d events, want %d: nothing was proven", n, 2*len(planted)+1)
 	}
 	if n := s.number(`SELECT count(*) FROM live.outcomes WHERE stage = 'amplitude' AND outcome = 'dead'`); n == 0 {
 		t.Error("amplitude refused nothing, so no answer repeated anything")
@@ -151,11 +162,15 @@ trackers:
 	files := 0
 	s.stop()
 
-	// In the reports. They are out when a process has stopped. Each failure is there, with payload and answer.
+	// In the reports. They are out when a process has stopped. Each failure is there, with what is listed of payload and
+	// answer, the way of the event, and where in the code it was.
 	ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	must := []string{"tracker amplitude: status 400", "tracker ga4: status 500", "status_code"}
-	found, err = reports.Search(ctx, append(must, secrets...)...)
+	must := []string{"tracker amplitude: status 400", "tracker ga4: status 500", "status_code", allowed, `"breadcrumbs":[{"type":"default","category":"journal","message":"received"`, "given to the tracker", `"attempt":1`,
+		`"headers":{"Content-Type":"application/json"}`, `"stacktrace":{"frames":`, "(*call).report"}
+	secrets = append(secrets, "an unlisted value")
+	never := append([]string{"a-device-of-somebody"}, secrets...) // amplitude is told who it is, and says so in its answer
+	found, err = reports.Search(ctx, append(must, never...)...)
 	if err != nil || !found.Complete || found.Requests == 0 {
 		t.Fatalf("reports: %+v, %v", found, err)
 	}
@@ -164,7 +179,7 @@ trackers:
 			t.Errorf("no report says %q: nothing was proven", text)
 		}
 	}
-	for _, text := range secrets {
+	for _, text := range never {
 		if n := found.Counts[text]; n > 0 {
 			t.Errorf("%d of %d reports hold %q", n, found.Requests, text)
 		}

@@ -97,7 +97,7 @@ func TestProofRealDataThroughTrackers(t *testing.T) {
 	var inputs []string
 	var together strings.Builder
 	for _, set := range []string{"wikiticker", "waves", "readers"} {
-		input := head(t, filepath.Join(data, set, "events.ndjson"), choose(2_000, 0))
+		input := head(t, filepath.Join(data, set, "events.ndjson"), choose(1_000, 0))
 		inputs = append(inputs, input)
 		text, err := os.ReadFile(input)
 		if err != nil {

@@ -27,6 +27,7 @@ type backend struct {
 	seen   set
 	cursor event.Cursor
 	fault  string
+	lifted chan struct{} // closed when the fault ends
 }
 
 // runBackend serves two addresses: one takes traffic, the other orders.
@@ -38,7 +39,7 @@ func runBackend(ctx context.Context, args []string) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	b := &backend{stack: event.Stack(*stack)}
+	b := &backend{stack: event.Stack(*stack), lifted: make(chan struct{})}
 	go func() {
 		<-ctx.Done()
 		os.Exit(0)
@@ -50,7 +51,10 @@ func runBackend(ctx context.Context, args []string) error {
 	}
 	control.HandleFunc("PUT /fault", func(w http.ResponseWriter, r *http.Request) {
 		b.mu.Lock()
-		b.fault = r.URL.Query().Get("mode")
+		if b.fault = r.URL.Query().Get("mode"); b.fault == "" {
+			close(b.lifted) // as a process that is stopped, and goes on: it takes what it hung on
+			b.lifted = make(chan struct{})
+		}
 		b.mu.Unlock()
 		var err error
 		if b.fault == "refuse" {
@@ -105,7 +109,7 @@ func (d *door) close() {
 
 func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.mu.Lock()
-	fault := b.fault
+	fault, lifted := b.fault, b.lifted
 	b.mu.Unlock()
 	if r.URL.Path == "/v1/cursors" && fault == "" {
 		b.answerCursors(w)
@@ -115,20 +119,17 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "slow":
 		time.Sleep(100 * time.Millisecond)
 	case "hang":
-		<-r.Context().Done()
-		return
+		select {
+		case <-lifted:
+		case <-r.Context().Done():
+			return
+		}
 	case "reset":
 		reset(w)
 		return
 	case "trickle":
-		one := make([]byte, 1)
-		for r.Context().Err() == nil {
-			if _, err := r.Body.Read(one); err != nil {
-				break
-			}
-			time.Sleep(time.Second)
-		}
-		return
+		trickle := &trickle{ReadCloser: r.Body, lifted: lifted, gone: r.Context().Done()}
+		r.Body = trickle
 	case "500":
 		http.Error(w, "broken", http.StatusInternalServerError)
 		return
@@ -217,6 +218,30 @@ func (b *backend) answerCursors(w http.ResponseWriter) {
 	defer b.mu.Unlock()
 	json.NewEncoder(w).Encode(map[string]any{"stack": b.stack, "build": event.Build{ID: "peers", Version: "peers"},
 		"journals": []any{}, "stages": map[string]event.Cursor{"raw": b.cursor}})
+}
+
+// trickle gives a byte a second until the fault is lifted, or the client is gone.
+type trickle struct {
+	io.ReadCloser
+	lifted, gone <-chan struct{}
+}
+
+func (t *trickle) Read(p []byte) (int, error) {
+	select {
+	case <-t.lifted:
+		return t.ReadCloser.Read(p)
+	default:
+	}
+	tick := time.NewTimer(time.Second)
+	defer tick.Stop()
+	select {
+	case <-tick.C:
+		p = p[:min(len(p), 1)]
+	case <-t.lifted:
+	case <-t.gone:
+		return 0, io.ErrUnexpectedEOF
+	}
+	return t.ReadCloser.Read(p)
 }
 
 // reset closes the connection with an RST.

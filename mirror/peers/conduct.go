@@ -113,7 +113,11 @@ func conduct(ctx context.Context, args []string) error {
 	}
 	fmt.Fprintf(&page, "\n![requests per second](%s)\n", filepath.Base(o.svg))
 	if o.faults {
-		if err := faults(ctx, &page, o, variants[:len(o.ours)+1]...); err != nil { // ours, and nginx mirror
+		for _, v := range variants {
+			v.stop()
+		}
+		variants = nil
+		if err := faults(ctx, &page, o, starts[:len(o.ours)+1]); err != nil { // ours, and nginx mirror
 			return err
 		}
 	}
@@ -134,61 +138,4 @@ func conduct(ctx context.Context, args []string) error {
 	}
 	fmt.Print(page.String())
 	return os.WriteFile(o.markdown, []byte(page.String()), 0o644)
-}
-
-// modes are the candidate's faults, with what the table calls them.
-var modes = []struct{ mode, says string }{
-	{"slow", "answers after 100 ms"}, {"hang", "hangs"}, {"refuse", "refuses"}, {"reset", "resets"},
-	{"trickle", "reads a byte a second"}, {"500", "answers 500"},
-}
-
-// faults measures what clients notice when the candidate misbehaves, and whether its copies arrive once it recovers.
-func faults(ctx context.Context, page *strings.Builder, o options, variants ...*variant) error {
-	page.WriteString("\n## With a misbehaving candidate\n\nRelative to the same proxy with a healthy candidate, measured right before. Copies still\nmissing are counted by id, ")
-	fmt.Fprintf(page, "at the latest %s after the candidate recovered.\n\n", o.recovery)
-	page.WriteString("| candidate | connections | proxy | requests/s, of healthy | p99, of healthy | refused | copies missing: live | candidate | memory MiB |\n|---|---|---|---:|---:|---:|---:|---:|---:|\n")
-	const conns = 32
-	for _, m := range modes {
-		for _, fresh := range []bool{false, true} {
-			kind := "keep-alive"
-			if fresh {
-				kind = "fresh"
-			}
-			for _, v := range variants {
-				healthy, err := v.load(ctx, conns, o.faultFor, fresh)
-				if err != nil {
-					return err
-				}
-				if err := v.back.misbehave(m.mode); err != nil {
-					return err
-				}
-				sick, err := v.load(ctx, conns, o.faultFor, fresh)
-				if err != nil {
-					return err
-				}
-				if err := v.back.misbehave(""); err != nil {
-					return err
-				}
-				lost, err := v.recovered(sick, o.recovery)
-				if err != nil {
-					return err
-				}
-				fmt.Fprintf(page, "| %s | %s | %s | %.2f | %.2f | %d | %d | %d | %.0f |\n", m.says, kind, v.name, sick.rate()/healthy.rate(), sick.P99/healthy.P99,
-					sick.Other+sick.Failed, lost[0], lost[1], float64(memory(v.proc.cmd.Process.Pid))/(1<<20))
-				fmt.Fprintf(os.Stderr, "candidate %-22s %-10s %-16s %.2f of healthy, missing %d + %d\n", m.says, kind, v.name, sick.rate()/healthy.rate(), lost[0], lost[1])
-			}
-		}
-	}
-	return nil
-}
-
-// recovered returns the copies still missing after at most bound, as soon as there are none.
-func (v *variant) recovered(r result, bound time.Duration) (lost [2]uint64, err error) {
-	deadline := time.Now().Add(bound)
-	for {
-		if lost, err = v.lost(r); err != nil || lost == [2]uint64{} || time.Now().After(deadline) {
-			return lost, err
-		}
-		time.Sleep(time.Second)
-	}
 }

@@ -45,6 +45,8 @@ type options struct {
 	faults   bool
 	recovery time.Duration
 	faultFor time.Duration
+	trials   int
+	modes    []string
 	ours     []string
 	markdown string
 	svg      string
@@ -61,6 +63,8 @@ func parse(args []string) (options, error) {
 	f.BoolVar(&o.faults, "faults", true, "also run the fault matrix")
 	f.DurationVar(&o.recovery, "recovery", time.Minute, "how long after a fault copies may still arrive")
 	f.DurationVar(&o.faultFor, "fault-for", 4*time.Second, "length of one turn of the fault matrix")
+	f.IntVar(&o.trials, "fault-trials", 1, "times each case of the fault matrix is tried, of which the median counts")
+	only := f.String("fault-modes", "", "faults of the candidate to try, as slow,hang; empty: all")
 	f.StringVar(&o.markdown, "markdown", "docs/peers.md", "where the table goes")
 	f.StringVar(&o.svg, "svg", "docs/peers.svg", "where the chart goes")
 	if err := f.Parse(args); err != nil {
@@ -74,8 +78,11 @@ func parse(args []string) (options, error) {
 		}
 		o.conns = append(o.conns, n)
 	}
-	if o.rounds < 1 {
-		return o, fmt.Errorf("--rounds %d: want at least 1", o.rounds)
+	if o.rounds < 1 || o.trials < 1 {
+		return o, fmt.Errorf("--rounds %d, --fault-trials %d: want at least 1", o.rounds, o.trials)
+	}
+	if *only != "" {
+		o.modes = strings.Split(*only, ",")
 	}
 	return o, nil
 }

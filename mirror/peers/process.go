@@ -211,11 +211,14 @@ type variant struct {
 	proc   *process
 	next   uint64 // next id
 	dir    string
+
+	durable bool      // copies that fail are sent again
+	due     time.Time // when the candidate has had its time to recover
 }
 
 // startSparrow runs `sparrow mirror` with its journal in a folder of its own and default settings.
 func startSparrow(bin, protocol string) (*variant, error) {
-	v := &variant{name: "Sparrow, " + protocol, copies: 2}
+	v := &variant{name: "Sparrow, " + protocol, copies: 2, durable: true}
 	var err error
 	if v.back, err = startPair(); err != nil {
 		return nil, err
@@ -336,6 +339,15 @@ func (v *variant) load(ctx context.Context, connections int, length time.Duratio
 
 // lost counts, per back end, the answered requests of a turn that never arrived.
 func (v *variant) lost(r result) (lost [2]uint64, err error) {
+	there, err := v.arrived(r)
+	for i := range v.copies {
+		lost[i] = r.OK - there[i]
+	}
+	return lost, err
+}
+
+// arrived counts, per back end, the answered requests of a turn that arrived.
+func (v *variant) arrived(r result) (there [2]uint64, err error) {
 	refused := new(set)
 	for _, id := range r.NotOK {
 		refused.add(id - r.First)
@@ -343,13 +355,13 @@ func (v *variant) lost(r result) (lost [2]uint64, err error) {
 	for i := range v.copies {
 		s, err := v.back.seen(i)
 		if err != nil {
-			return lost, err
+			return there, err
 		}
 		for id := r.First; id < r.Next; id++ {
-			if !refused.has(id-r.First) && !s.has(id) {
-				lost[i]++
+			if !refused.has(id-r.First) && s.has(id) {
+				there[i]++
 			}
 		}
 	}
-	return lost, nil
+	return there, nil
 }

@@ -202,8 +202,8 @@ func TestLanesRecover(t *testing.T) {
 		}
 	}
 	check([]event.Position{at(1, 0), at(1, 2)}, []event.Position{at(1, 1), at(2, 0)})
-	if l.Dead() != 1 || l.State().Again != 1 {
-		t.Errorf("%d letters, state %+v", l.Dead(), l.State())
+	if l.Dead("") != 1 || l.State().Again != 1 {
+		t.Errorf("%d letters, state %+v", l.Dead(""), l.State())
 	}
 	must(t, l.Ship(ctx, 1, 3, event.AfterFrame(1)))
 	check(nil, []event.Position{at(2, 0)})
@@ -221,8 +221,8 @@ func TestLanesRecover(t *testing.T) {
 	check(nil, nil)
 	first, corrections, err := l.Corrections(10)
 	must(t, err)
-	if first != 0 || len(corrections) != 2 || l.Dead() != 0 {
-		t.Errorf("corrections from %d: %v; %d letters", first, corrections, l.Dead())
+	if first != 0 || len(corrections) != 2 || l.Dead("") != 0 {
+		t.Errorf("corrections from %d: %v; %d letters", first, corrections, l.Dead(""))
 	}
 	must(t, l.ShipLate(ctx, 1))
 	must(t, l.RenumberLate(ctx, 0))

@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
+	"slices"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -256,4 +258,23 @@ func (r *reader) end(what string) error {
 		return fmt.Errorf("%s: %w", what, r.err)
 	}
 	return nil
+}
+
+// EncodeOutcomes puts outcomes into the few bytes that they take in the log. It is for memory: nothing says its format.
+func EncodeOutcomes(outcomes iter.Seq[*warehouse.Outcome]) []byte {
+	w := &writer{}
+	for o := range outcomes {
+		w.outcome(o)
+	}
+	return slices.Clip(w.buf)
+}
+
+// DecodeOutcomes reads what EncodeOutcomes returned.
+func DecodeOutcomes(data []byte) ([]warehouse.Outcome, error) {
+	var all []warehouse.Outcome
+	r := &reader{buf: data}
+	for len(r.buf) > 0 {
+		all = append(all, r.outcome())
+	}
+	return all, r.end("outcomes")
 }

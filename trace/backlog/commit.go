@@ -9,8 +9,8 @@ import (
 )
 
 // pace is how often transactions are begun at most. Each costs CPU however little is in it; on a disk that syncs fast,
-// waiting gathers more into one.
-const pace = 2 * time.Millisecond
+// waiting gathers more into one. One that comes alone does not wait.
+const pace = 10 * time.Millisecond
 
 // change is a part of a transaction.
 type change struct {

@@ -74,24 +74,42 @@ func positionKey(p event.Position) []byte {
 	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(k, p.Request), p.Item)
 }
 
-// putLetters returns by how many letters there are more.
-func putLetters(dead *bolt.Bucket, letters []Letter, freed []event.Position) (more int, err error) {
+// letterSink reads of an encoded letter whose it is, as sinkByte says.
+func letterSink(data []byte) (byte, error) {
+	if len(data) < 3 || data[2] > 1 {
+		return 0, fmt.Errorf("dead letter: %w", errTorn)
+	}
+	return data[2], nil
+}
+
+// putLetters returns by how many letters there are more, by sinkByte.
+func putLetters(dead *bolt.Bucket, letters []Letter, freed []event.Position) (more [2]int, err error) {
+	count := func(k []byte, by int) error {
+		v := dead.Get(k)
+		if v == nil {
+			return nil
+		}
+		sink, err := letterSink(v)
+		more[sink] += by
+		return err
+	}
 	for i := range letters {
 		k := positionKey(letters[i].Event.Position)
-		if dead.Get(k) == nil {
-			more++
+		if err := count(k, -1); err != nil {
+			return more, err
 		}
 		if err := dead.Put(k, letters[i].encode()); err != nil {
-			return 0, err
+			return more, err
 		}
+		more[sinkByte(letters[i].Event.Sink)]++
 	}
 	for _, p := range freed {
 		k := positionKey(p)
-		if dead.Get(k) != nil {
-			more--
+		if err := count(k, -1); err != nil {
+			return more, err
 		}
 		if err := dead.Delete(k); err != nil {
-			return 0, err
+			return more, err
 		}
 	}
 	return more, nil

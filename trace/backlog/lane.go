@@ -9,6 +9,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/trace/tracker"
 	"github.com/sparrowhq/sparrow/warehouse"
 )
 
@@ -49,7 +50,7 @@ type Lane struct {
 	state    LaneState
 	segments []segment
 	nextLog  uint64
-	dead     int
+	dead     [2]int // by sinkByte
 }
 
 // segment is a record of the lane's log. It is removed when everything in it is in the warehouse.
@@ -114,9 +115,10 @@ func loadLane(b *Backlog, name string, lane *bolt.Bucket) (*Lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l, lane.Bucket(bucketDead).ForEach(func([]byte, []byte) error {
-		l.dead++
-		return nil
+	return l, lane.Bucket(bucketDead).ForEach(func(_, v []byte) error {
+		sink, err := letterSink(v)
+		l.dead[sink]++
+		return err
 	})
 }
 
@@ -255,11 +257,14 @@ func (l *Lane) State() LaneState {
 // Name is the lane's.
 func (l *Lane) Name() string { return l.name }
 
-// Dead is how many dead letters the lane has.
-func (l *Lane) Dead() int {
+// Dead is how many dead letters the lane has for a sink; for "", for all.
+func (l *Lane) Dead(sink tracker.Sink) int {
 	l.b.mu.Lock()
 	defer l.b.mu.Unlock()
-	return l.dead
+	if sink == "" {
+		return l.dead[0] + l.dead[1]
+	}
+	return l.dead[sinkByte(sink)]
 }
 
 // logFormat is the format of log records that this build writes, and the newest it reads.
@@ -288,7 +293,7 @@ func (l *Lane) Commit(ctx context.Context, c Change) error {
 	l.b.mu.Lock()
 	n := l.nextLog
 	l.b.mu.Unlock()
-	dead := 0
+	var dead [2]int
 	return l.change(ctx, func(tx *bolt.Tx, lane *bolt.Bucket, s *LaneState) error {
 		if record != nil {
 			if err := lane.Bucket(bucketLog).Put(key(n), record); err != nil {
@@ -314,7 +319,8 @@ func (l *Lane) Commit(ctx context.Context, c Change) error {
 		}
 		return nil
 	}, func() {
-		l.dead += dead
+		l.dead[0] += dead[0]
+		l.dead[1] += dead[1]
 		if record != nil {
 			l.segments = append(l.segments, segment{n, c.Through})
 			l.nextLog = n + 1

@@ -239,6 +239,11 @@ func (k *checker) trackers() {
 		if t.IDs != HashedIDs && t.IDs != PlainIDs {
 			k.fault(in(here, "ids"), "%q is neither hash nor plain", t.IDs)
 		}
+		for _, word := range t.Context {
+			if !slices.Contains(ContextWords(), word) {
+				k.fault(in(here, "context", string(word)), "%q: want one of %s", word, join(ContextWords()))
+			}
+		}
 		for _, s := range t.Consent.Signals {
 			if s != SignalGPC && s != SignalDNT {
 				k.fault(in(here, "consent", "signals", s), "%q: want gpc or dnt", s)

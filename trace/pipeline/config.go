@@ -163,11 +163,33 @@ const (
 	PlainIDs  IDForm = "plain" // if written like ids (letters, digits, - _ . : | @) and unless a scrubbing rule finds something in them
 )
 
+// ContextWord names a part of the context.
+type ContextWord string
+
+// The parts of the context.
+const (
+	ContextBrowser  ContextWord = "browser"  // its family and major version
+	ContextOS       ContextWord = "os"       // the operating system's family
+	ContextDevice   ContextWord = "device"   // desktop, mobile, tablet, tv or bot
+	ContextLanguage ContextWord = "language" // "en" or "en-US"
+	ContextCountry  ContextWord = "country"  // as context.country's header says
+	ContextPage     ContextWord = "page"     // the page's URL, scrubbed
+	ContextReferrer ContextWord = "referrer" // origin and path of the page before, scrubbed
+	ContextIP       ContextWord = "ip"       // the client's network: 24 or 48 bits of its address
+)
+
+// ContextWords are all parts of the context, in their order.
+func ContextWords() []ContextWord {
+	return []ContextWord{ContextBrowser, ContextOS, ContextDevice, ContextLanguage, ContextCountry, ContextPage, ContextReferrer, ContextIP}
+}
+
 // TrackerRule is what one tracker may see.
 type TrackerRule struct {
-	Vendor  string         `yaml:"vendor" json:"vendor"`           // ga4, heap, amplitude, webhook; empty: the tracker's name
-	Events  []string       `yaml:"events" json:"events,omitempty"` // the only ones it gets; empty: all
-	IDs     IDForm         `yaml:"ids" json:"ids"`                 // empty: hash
+	Vendor string   `yaml:"vendor" json:"vendor"`           // ga4, heap, amplitude, webhook; empty: the tracker's name
+	Events []string `yaml:"events" json:"events,omitempty"` // the only ones it gets; empty: all
+	IDs    IDForm   `yaml:"ids" json:"ids"`                 // empty: hash
+	// Context says what of the event's context the tracker gets, in its vendor's own fields. Empty: nothing.
+	Context []ContextWord  `yaml:"context" json:"context,omitempty"`
 	Consent TrackerConsent `yaml:"consent" json:"consent"`
 }
 

@@ -92,6 +92,7 @@ func (c *Config) Normalise() {
 		t.Vendor = cmp.Or(t.Vendor, name)
 		t.IDs = cmp.Or(t.IDs, HashedIDs)
 		t.Events = sorted(t.Events)
+		t.Context = sorted(t.Context)
 		if t.Consent.Signals == nil {
 			t.Consent.Signals = []string{SignalDNT, SignalGPC}
 		}
@@ -134,7 +135,7 @@ func each[V any](m map[string]V, f func(V) V) map[string]V {
 	return out
 }
 
-func sorted(list []string) []string {
+func sorted[T ~string](list []T) []T {
 	list = slices.Clone(list)
 	slices.Sort(list)
 	return slices.Compact(list)

@@ -66,7 +66,8 @@ func (e *Event) Property(name string) json.RawMessage {
 }
 
 // Context says where an event comes from, in words of our own tables: no header's text is in it, only what was
-// recognised, except Page and Referrer, which are scrubbed.
+// recognised, except Page and Referrer, which are scrubbed. In a View it holds what `trackers.NAME.context` lists, and no
+// more: a tracker may send what it finds here.
 type Context struct {
 	Browser  string // family, as in "Chrome"; empty: not recognised
 	Version  string // major version, digits

@@ -19,18 +19,20 @@ type VendorLimits struct {
 	Names          bool // event and property names: a letter, then letters, digits and underscores
 	EventName      int  // characters
 	PropertyName   int
-	Properties     int               // of an event
-	Own            int               // of which the tracker itself fills in so many
-	Text           int               // characters of a string
-	Texts          map[string]int    // of the string properties so called
-	Prefixes       []string          // reserved for the vendor, of events and properties
-	Events         []string          // reserved
-	Scalars        bool              // values that are objects or arrays are dropped
-	Lists          []string          // but for arrays so called
-	Translated     []string          // events the tracker gives the vendor's own name
-	Renamed        map[string]string // properties of these that it does, too
-	TextIsRefused  bool              // a string that is too long is refused, not cut
-	EventIsDropped string            // how an event whose name is not allowed fares
+	Properties     int                    // of an event
+	Own            int                    // of which the tracker itself fills in so many
+	Text           int                    // characters of a string
+	Texts          map[string]int         // of the string properties so called
+	Prefixes       []string               // reserved for the vendor, of events and properties
+	Events         []string               // reserved
+	Scalars        bool                   // values that are objects or arrays are dropped
+	Lists          []string               // but for arrays so called
+	Translated     []string               // events the tracker gives the vendor's own name
+	Renamed        map[string]string      // properties of these that it does, too
+	TextIsRefused  bool                   // a string that is too long is refused, not cut
+	EventIsDropped string                 // how an event whose name is not allowed fares
+	Fields         map[ContextWord]string // parts of the context that become properties so called, unless the event has them
+	Placed         bool                   // a country takes the place of an ip
 }
 
 // LimitsOf returns what vendor documents; false for a vendor that documents nothing, such as webhook.
@@ -46,12 +48,16 @@ func LimitsOf(vendor string) (VendorLimits, bool) {
 				"notification_receive", "notification_send", "os_update", "screen_view", "session_start", "user_engagement"},
 			Scalars: true, Lists: []string{"items"}, Translated: []string{"pageview"},
 			Renamed: map[string]string{"url": "page_location", "referrer": "page_referrer", "title": "page_title"}, EventIsDropped: "GA4 answers 204 and drops it silently",
+			Fields: map[ContextWord]string{ContextPage: "page_location", ContextReferrer: "page_referrer"}, Placed: true,
 		},
 		"heap": {
 			EventName: 1024, Text: 1023, Scalars: true, TextIsRefused: true, EventIsDropped: "Heap refuses it",
+			Fields: map[ContextWord]string{ContextBrowser: PropertyBrowser, ContextOS: PropertyOS, ContextDevice: PropertyDevice, ContextLanguage: PropertyLanguage,
+				ContextCountry: PropertyCountry, ContextPage: PropertyPage, ContextReferrer: PropertyReferrer, ContextIP: PropertyIP},
 		},
 		"amplitude": {
 			Text: 1024, Events: []string{"$identify", "$groupidentify"}, EventIsDropped: "Amplitude takes it for something else",
+			Fields: map[ContextWord]string{ContextBrowser: PropertyBrowser, ContextPage: PropertyPage, ContextReferrer: PropertyReferrer},
 		},
 	}[vendor]
 	return l, ok
@@ -67,6 +73,9 @@ func Lint(c Config) []Finding {
 			l.event(name, tracker)
 		}
 		l.reach(name)
+	}
+	for _, tracker := range slices.Sorted(maps.Keys(c.Trackers)) {
+		l.context(tracker)
 	}
 	l.sources()
 	slices.SortStableFunc(l.findings, func(a, b Finding) int { return compare(a.Place+"\x00"+a.Tracker, b.Place+"\x00"+b.Tracker) })
@@ -119,8 +128,48 @@ func (l *linter) event(name, tracker string) {
 		}
 		l.property(name, tracker, path, as, rules[path], limits)
 	}
-	if limits.Properties > 0 && count > limits.Properties-limits.Own {
-		l.find(place, tracker, "%d properties and %d that the tracker adds are more than %d: those beyond are dropped; choose with events.%s.trackers.%s.only", count, limits.Own, limits.Properties, name, tracker)
+	own := limits.Own
+	for _, word := range t.Context {
+		field, ok := limits.Fields[word]
+		if !ok {
+			continue
+		}
+		own++
+		for _, path := range slices.Sorted(maps.Keys(rules)) {
+			as := m.propertyName(path)
+			if to, renamed := limits.Renamed[as]; renamed && slices.Contains(limits.Translated, sent) {
+				as = to
+			}
+			if !m.sends(path) || as != field {
+				continue
+			}
+			own--
+			if !limits.Placed { // GA4's are meant to give way: the page of a page view is the event's own
+				l.find(place+".properties."+path, tracker, "an event with this property is sent without the context's %s, which is called %s as well; %s", word, field,
+					fmt.Sprintf("map it in events.%s.trackers.%s.properties", name, tracker))
+			}
+		}
+	}
+	if limits.Properties > 0 && count > limits.Properties-own {
+		l.find(place, tracker, "%d properties and %d that the tracker adds are more than %d: those beyond are dropped; choose with events.%s.trackers.%s.only", count, own, limits.Properties, name, tracker)
+	}
+}
+
+// context checks what one tracker gets of the context.
+func (l *linter) context(tracker string) {
+	t := l.config.Trackers[tracker]
+	limits, _ := LimitsOf(t.Vendor)
+	place := "trackers." + tracker + ".context."
+	for _, word := range t.Context {
+		field := limits.Fields[word]
+		switch {
+		case word == ContextCountry && l.config.Context.Country == "":
+			l.find(place+string(word), tracker, "context.country names no header, so no country is known: name the one that a trusted proxy sets, or take this away")
+		case word == ContextIP && limits.Placed && slices.Contains(t.Context, ContextCountry):
+			l.find(place+string(word), tracker, "it is not sent where the country is known, since the vendor would ignore it: choose one of them")
+		case limits.Texts[field] > 0 && limits.Texts[field] < maxAddress:
+			l.find(place+string(word), tracker, "up to %d characters are let pass, %d are kept: longer ones are cut", maxAddress, limits.Texts[field])
+		}
 	}
 }
 
@@ -166,6 +215,19 @@ func (l *linter) property(event, tracker, path, sent string, rule PropertyRule, 
 			l.find(place, tracker, "up to %d characters are let pass, %d are kept: %s; set max: %d if it should not happen", longest, most, fate, most)
 		}
 	}
+}
+
+// SentAs returns the names that a tracker may give the property at path, and its vendor's code after it; none if it does
+// not get it.
+func (m Mapping) SentAs(path string, limits VendorLimits) []string {
+	if m.Skip || !m.sends(path) {
+		return nil
+	}
+	names := []string{m.propertyName(path)}
+	if to, ok := limits.Renamed[names[0]]; ok {
+		names = append(names, to)
+	}
+	return names
 }
 
 func (l *linter) seen(place, tracker string) bool {

@@ -39,6 +39,11 @@ func TestLint(t *testing.T) {
 		{"GA4's longer ones", "events: {e: {properties: {page_title: {type: string, max: 301}}}}\ntrackers: {ga4: {}}", "events.e.properties.page_title", "ga4", "300 are kept"},
 		{"common property", "properties: {a.b: integer}\nevents: {e: {}, f: {}}\ntrackers: {ga4: {}}", "properties.a.b", "ga4", "map it"},
 		{"too many", "events: {e: {properties: {" + many + "}}}\ntrackers: {ga4: {}}", "events.e", "ga4", "24 properties and 3 that the tracker adds are more than 25"},
+		{"country of no header", "events: {e: {}}\ntrackers: {ga4: {context: [country]}}", "trackers.ga4.context.country", "ga4", "no country is known"},
+		{"address beside a country", "context: {country: CF-IPCountry}\nevents: {e: {}}\ntrackers: {ga4: {context: [country, ip]}}", "trackers.ga4.context.ip", "ga4", "choose one of them"},
+		{"long referrers", "events: {e: {}}\ntrackers: {ga4: {context: [referrer]}}", "trackers.ga4.context.referrer", "ga4", "420 are kept"},
+		{"context of the same name", "events: {e: {properties: {context_os: {type: string, max: 9}}}}\ntrackers: {heap: {context: [os]}}", "events.e.properties.context_os", "heap", "without the context's os"},
+		{"too many with the page", "events: {e: {properties: {" + many + "}, trackers: {ga4: {omit: [pa, pb]}}}}\ntrackers: {ga4: {context: [page]}}", "events.e", "ga4", "22 properties and 4 that the tracker adds are more than 25"},
 		{"nobody gets it", "events: {e: {trackers: {heap: false}}}\ntrackers: {heap: {}}", "events.e", "", "no tracker gets this event"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -57,6 +62,7 @@ func TestLint(t *testing.T) {
 		"listed values":       "events: {e: {properties: {s: {type: string, max: 10, values: [a, b]}}}}\ntrackers: {ga4: {}}",
 		"no trackers":         "events: {e: {}}",
 		"chosen with only":    "events: {e: {properties: {" + many + "}, trackers: {ga4: {only: [pa]}}}}\ntrackers: {ga4: {}}",
+		"a page of its own":   "events: {pageview: {properties: {url: {type: url, max: 100}}}}\ntrackers: {ga4: {context: [page, browser, os, device, language, ip]}}",
 		"22 are not too many": "events: {e: {properties: {" + many + "}, trackers: {ga4: {omit: [pa, pb]}}}}\ntrackers: {ga4: {}}",
 	} {
 		if found := lintOf(t, yaml); len(found) != 0 {

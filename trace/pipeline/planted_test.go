@@ -3,7 +3,10 @@ package pipeline
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,14 +97,21 @@ trackers:
 `
 
 // Secrets planted in every place a client can reach are in nothing that leaves the pipeline: events in both their
-// forms, every tracker's view, outcomes, counters, reports.
+// forms, every tracker's view, outcomes, counters, reports. In the short form a third of the places are tried for each
+// secret in each disguise, others each time: every two of the three meet.
 func TestPlantedSecretsDoNotSurvive(t *testing.T) {
 	p := mustPipeline(t, plantedConfig)
-	for secretName, s := range planted() {
-		for disguise, write := range disguises() {
-			text := write(s[0])
+	thirds := 3
+	if os.Getenv("SPARROW_SOAK") != "" {
+		thirds = 1
+	}
+	secrets, ways := planted(), disguises()
+	for i, secretName := range slices.Sorted(maps.Keys(secrets)) {
+		s := secrets[secretName]
+		for j, disguise := range slices.Sorted(maps.Keys(ways)) {
+			text := ways[disguise](s[0])
 			q := quote(text)
-			for place, plant := range map[string]func() *event.Request{
+			places := map[string]func() *event.Request{
 				"string": func() *event.Request { return request(`{"event":"e","deviceId":"d","properties":{"text":` + q + `}}`) },
 				"string escaped": func() *event.Request {
 					return request(`{"event":"e","deviceId":"d","properties":{"text":` + escapeAll(text) + `}}`)
@@ -183,11 +193,15 @@ func TestPlantedSecretsDoNotSurvive(t *testing.T) {
 					r.Client = []byte(s[0])
 					return r
 				},
-			} {
+			}
+			for k, place := range slices.Sorted(maps.Keys(places)) {
+				if (i+j+k)%thirds != 0 {
+					continue
+				}
 				if (place == "device" || place == "user") && secretName == "hexadecimal" && text == s[0] {
 					continue // an id may look random, and heap is configured to get ids as they are
 				}
-				if left := survivor(t, p, plant(), s[1]); left != "" {
+				if left := survivor(t, p, places[place](), s[1]); left != "" {
 					t.Errorf("%s, %s, in %s: %q survives: %s", secretName, disguise, place, s[1], left)
 				}
 			}

@@ -42,9 +42,9 @@ func TestRealDataPassesWhatLearnProposes(t *testing.T) {
 	dir := testData(t)
 	for _, set := range []string{"wikiticker", "waves", "readers"} {
 		t.Run(set, func(t *testing.T) {
-			most := 6_000
+			most := 2_000
 			if os.Getenv("SPARROW_SOAK") != "" {
-				most = 0 // all of them take a minute with the race detector
+				most = 0 // all of them take minutes with the race detector
 			}
 			rows := firstLines(t, filepath.Join(dir, set, "events.ndjson"), most)
 			proposal := Learn(func(yield func([]byte) bool) {

@@ -87,6 +87,15 @@ func (c *scrubber) masking() *scrubber {
 	return &m
 }
 
+// Mask returns text with whatever any rule finds in it masked, for texts of others that go where no person's data may be.
+func (p *Pipeline) Mask(text string) string {
+	r := p.masking.scrub([]byte(text), p.masking.on, false)
+	if r.drop {
+		return ""
+	}
+	return string(r.text)
+}
+
 // without returns the rules that apply where those called keep do not.
 func (c *scrubber) without(keep []string) rules {
 	on := c.on

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"bytes"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -133,5 +135,47 @@ trackers: {ga4: {}}
 	}
 	if len(e.Properties) != 2 {
 		t.Error("View changed the event")
+	}
+}
+
+// What of the context a tracker gets is what its list says, and without a list nothing.
+func TestViewOfContext(t *testing.T) {
+	full := Context{Browser: "Chrome", Version: "126", OS: "Windows", Device: "desktop", Language: "en-GB", Page: "https://www.example.com/", Referrer: "https://r.example/", IP: "203.0.113.0", Country: "GB"}
+	parts := map[ContextWord]Context{
+		ContextBrowser: {Browser: "Chrome", Version: "126"}, ContextOS: {OS: "Windows"}, ContextDevice: {Device: "desktop"}, ContextLanguage: {Language: "en-GB"},
+		ContextCountry: {Country: "GB"}, ContextPage: {Page: "https://www.example.com/"}, ContextReferrer: {Referrer: "https://r.example/"}, ContextIP: {IP: "203.0.113.0"},
+	}
+	view := func(list string) Context {
+		p := mustPipeline(t, "sources: {web: {keys: [k], origins: [none]}}\nevents: {e: {}}\ntrackers: {heap: {context: ["+list+"]}}\n")
+		v, decision, _ := p.View("heap", &Event{Name: "e", Context: full})
+		if decision != Send {
+			t.Fatalf("%q: decision %d", list, decision)
+		}
+		return v.Context
+	}
+	if got := view(""); !reflect.DeepEqual(got, Context{}) {
+		t.Errorf("without a list: %+v", got)
+	}
+	for _, word := range ContextWords() {
+		if got := view(string(word)); !reflect.DeepEqual(got, parts[word]) || reflect.DeepEqual(got, Context{}) {
+			t.Errorf("%s: %+v, want %+v", word, got, parts[word])
+		}
+	}
+	if got := view("ip, page, browser, os, device, language, country, referrer"); !reflect.DeepEqual(got, full) {
+		t.Errorf("with all: %+v", got)
+	}
+	var same [][]byte
+	for _, list := range []string{"[os, page]", "[page, os, os]", "[]"} {
+		c, err := ParseConfig([]byte("sources: {web: {keys: [k], origins: [none]}}\nevents: {e: {}}\ntrackers: {heap: {context: " + list + "}}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		same = append(same, c.Canonical())
+	}
+	if !bytes.Equal(same[0], same[1]) || bytes.Equal(same[0], same[2]) {
+		t.Error("the list is a set, and part of the build")
+	}
+	if _, err := ParseConfig([]byte("sources: {web: {keys: [k], origins: [none]}}\nevents: {e: {}}\ntrackers: {heap: {context: [cookie]}}\n")); err == nil || !strings.Contains(err.Error(), `"cookie": want one of browser, os`) {
+		t.Errorf("a word that is none: %v", err)
 	}
 }

@@ -15,6 +15,8 @@ import (
 // A request is taken in whole or not at all. 400 names the events at fault by index, 429 those of throttled ids; the
 // other events of the request are good, and have to be sent again without them.
 //
+// Fields about the device and its place (platform, os_name, country, language, ip, …) have to be texts.
+//
 // Silent on purpose: times far in the past or future; fields the documents do not restrict; the letter case of refused
 // ids; how long an id stays throttled once its rate has fallen. "30 events/s" is read as: in no second more than 30.
 type amplitude struct {

@@ -42,6 +42,10 @@ func readAmplitudeEvent(e value) amplitudeEvent {
 var refusedIDs = []string{"anonymous", "nil", "none", "null", "n/a", "na", "undefined", "unknown", "",
 	"00000000-0000-0000-0000-000000000000", "{}", "lmy47d", "0", "-1"}
 
+// textFields are those the documents say are strings, about the device and where it is.
+var textFields = []string{"platform", "os_name", "os_version", "device_brand", "device_manufacturer", "device_model", "carrier",
+	"country", "region", "city", "dma", "language", "ip"}
+
 var reservedTypes = []string{"$identify", "$groupidentify"}
 
 // check names the events that break a rule, by field and index.
@@ -92,6 +96,9 @@ func (u *upload) check(limits AmplitudeLimits, mark func(int, string)) (problem,
 			name(p.Invalid, "time", i, "time is not milliseconds")
 		}
 		for raw, v := range e.raw.members() {
+			if k := v.kind(); k != '"' && k != 'n' && slices.Contains(textFields, string(raw)) {
+				name(p.Invalid, string(raw), i, "not a string")
+			}
 			switch depth, long := v.measure(limits.Text); {
 			case long:
 				name(p.Invalid, string(raw), i, "string too long")

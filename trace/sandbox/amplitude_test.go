@@ -36,6 +36,8 @@ func TestAmplitudeRules(t *testing.T) {
 		{"user and device", amplitudeGood, ""},
 		{"user only", amplitudeEventOf(`"user_id":"user-1"`), ""},
 		{"device only", amplitudeEventOf(`"device_id":"device-1"`), ""},
+		{"about the device and the place", amplitudeEventOf(`"device_id":"device-1","platform":"Web","os_name":"Windows","device_model":"desktop","language":"en","country":"DE","ip":"203.0.113.0"`), ""},
+		{"country is a number", amplitudeEventOf(`"device_id":"device-1","country":49`), `"events_with_invalid_fields":{"country":[1]}`},
 		{"no id", `{"event_type":"a"}`, `"events_with_missing_fields":{"device_id":[1],"user_id":[1]}`},
 		{"ids null", amplitudeEventOf(`"user_id":null,"device_id":null`), `"events_with_missing_fields":{"device_id":[1],"user_id":[1]}`},
 		{"no type", `{"user_id":"user-1"}`, `"events_with_missing_fields":{"event_type":[1]}`},

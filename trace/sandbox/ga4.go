@@ -15,11 +15,13 @@ import (
 //     client_id, no events, or too many of them;
 //   - an event whose name is missing, malformed or reserved, or which is older than 72 hours;
 //   - a parameter or user property whose name is malformed or reserved, which is too long, or beyond the 25th: under
-//     the default validation_behavior the reference says they are ignored and the event kept.
+//     the default validation_behavior the reference says they are ignored and the event kept;
+//   - a member of user_location or device that has no such field, is no text, or a country or language that is not
+//     written as the standard it names says; an ip_override that is no address. The events are kept.
 //
 // Silent on purpose: the form of client_id (the reference wants two numbers joined by a dot, and takes others); types
-// of values, and what is nested in them; times in the future; the other fields of the body. The documents give a limit
-// of 25 events but not the fate of the first 25 of 26: here they are lost too.
+// of values, and what is nested in them; times in the future; the words for categories of devices; the other fields of the
+// body. The documents give a limit of 25 events but not the fate of the first 25 of 26: here they are lost too.
 type ga4 struct {
 	limits  GA4Limits
 	idParam string // parameter that carries the event's id

@@ -67,6 +67,8 @@ func (g *ga4) read(c *call) *hit {
 			micros = v
 		case "user_properties":
 			properties = v
+		case "user_location", "device", "ip_override":
+			readContext(h, string(name), v)
 		case "validation_behavior":
 			s, _ := v.text()
 			h.enforce = s == "ENFORCE_RECOMMENDATIONS"

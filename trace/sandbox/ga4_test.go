@@ -104,6 +104,15 @@ func TestGA4Rules(t *testing.T) {
 		{"user property value of 37", ga4UserProperties(`"u":{"value":"` + long(37) + `"}`), verdict{ignored: []string{"user_properties.u"}, codes: []string{"VALUE_OUT_OF_BOUNDS user_properties.u"}, relaxed: none}},
 		{"user property twice", ga4UserProperties(`"u":{"value":1},"u":{"value":2}`), verdict{ignored: []string{"user_properties.u"}, codes: []string{"NAME_DUPLICATED user_properties"}}},
 		{"user property without value", ga4UserProperties(`"u":7`), verdict{ignored: []string{"user_properties.u"}, codes: []string{"VALUE_INVALID user_properties.u"}}},
+		{"where it comes from", ga4Context(`"user_location":{"country_id":"DE","city":"Berlin"},"device":{"category":"smart tv","language":"en","operating_system":"webOS","browser":"Opera","browser_version":"1"},"ip_override":"203.0.113.0"`), verdict{}},
+		{"language with a region, address of version 6", ga4Context(`"device":{"language":"pt-BR"},"ip_override":"2001:db8:1::"`), verdict{}},
+		{"country of three letters", ga4Context(`"user_location":{"country_id":"DEU"}`), verdict{ignored: []string{"user_location.country_id"}, codes: []string{"VALUE_INVALID user_location.country_id"}}},
+		{"country in small letters", ga4Context(`"user_location":{"country_id":"de"}`), verdict{ignored: []string{"user_location.country_id"}, codes: []string{"VALUE_INVALID user_location.country_id"}}},
+		{"language of three letters", ga4Context(`"device":{"language":"fil"}`), verdict{ignored: []string{"device.language"}, codes: []string{"VALUE_INVALID device.language"}}},
+		{"a version that is a number", ga4Context(`"device":{"browser_version":126}`), verdict{ignored: []string{"device.browser_version"}, codes: []string{"VALUE_INVALID device.browser_version"}}},
+		{"device has no such field", ga4Context(`"device":{"class":"desktop"}`), verdict{ignored: []string{"device.class"}, codes: []string{"VALUE_INVALID device.class"}}},
+		{"device not an object", ga4Context(`"device":"desktop"`), verdict{ignored: []string{"device"}, codes: []string{"VALUE_INVALID device"}}},
+		{"no address", ga4Context(`"ip_override":"203.0.113.0/24"`), verdict{ignored: []string{"ip_override"}, codes: []string{"VALUE_INVALID ip_override"}}},
 		{"body just below 130 kB", ga4Padded(129_999), verdict{}},
 		{"body of 130 kB", ga4Padded(130_000), verdict{dropped: "body too large", codes: []string{"VALUE_OUT_OF_BOUNDS "}}},
 	} {
@@ -145,7 +154,7 @@ func TestGA4Rules(t *testing.T) {
 
 // ga4Padded is a valid hit of exactly n bytes: what pads it no rule speaks of.
 func ga4Padded(n int) string {
-	body := `{"client_id":"c","device":{"x":""},"events":[{"name":"a"}]}`
+	body := `{"client_id":"c","consent":{"x":""},"events":[{"name":"a"}]}`
 	return strings.Replace(body, `"x":""`, `"x":"`+long(n-len(body))+`"`, 1)
 }
 
@@ -280,4 +289,9 @@ func TestGA4OtherIDParameter(t *testing.T) {
 	if c := s.counts(GA4, "production"); c.WithoutID != 1 || c.Distinct != 1 {
 		t.Errorf("an id too long to be stored counts as none: %+v", c)
 	}
+}
+
+// ga4Context is a hit with members beside its events.
+func ga4Context(members string) string {
+	return `{"client_id":"c",` + members + `,"events":[{"name":"a"}]}`
 }

@@ -25,7 +25,25 @@ type call struct {
 	left      []*task // to be given back, in order
 	finished  []*task
 	results   []Result
-	bytes     int // of the tasks in results
+	bytes     int         // of the tasks in results
+	header    http.Header // of the last request
+}
+
+// example is the event that a report shows.
+type example struct {
+	position event.Position
+	body     []byte
+	way      []telemetry.Step
+	ids      []string // of all events of the request
+}
+
+func (c *call) example(part []*task) example {
+	t := part[0]
+	x := example{t.Position, bytes.Clone(t.form.Body), t.way(c.o.Name), nil}
+	for _, t := range part {
+		x.ids = append(x.ids, t.ids[:]...)
+	}
+	return x
 }
 
 // run makes the calls that a batch needs, until each of its tasks is finished or has to wait.
@@ -36,9 +54,9 @@ func (s *Sender) run(l *lane, b *batch) {
 	for _, t := range c.left {
 		t.head, t.body = nil, nil // they would keep the whole request
 	}
-	var example []byte
+	var x example
 	if wait != nil {
-		example = bytes.Clone(b.tasks[0].form.Body) // once given back, tasks are others'
+		x = c.example(b.tasks) // once given back, tasks are others'
 	}
 	s.mu.Lock()
 	now := s.o.Clock()
@@ -54,7 +72,7 @@ func (s *Sender) run(l *lane, b *batch) {
 	s.signal(s.wake)
 	if wait != nil && s.ctx.Err() == nil {
 		s.metrics.state(l.sink, state)
-		c.report(wait.why, wait.answer, wait.err, len(b.tasks), example, opened)
+		c.report(wait.why, wait.answer, wait.err, len(b.tasks), x, opened)
 	}
 	for _, t := range c.finished {
 		recycle(t)
@@ -113,13 +131,13 @@ func (c *call) deliver() *waiting {
 			}
 		case Partial:
 			c.succeeded() // it looked at events: nothing is wrong with the rest
-			c.report(j.Reason, a, nil, len(part), part[0].form.Body, false)
+			c.report(j.Reason, a, nil, len(part), c.example(part), false)
 			if rest := c.divide(part, j, a); len(rest) > 0 {
 				parts = append(parts, rest)
 			}
 		case Refused, TooLarge:
 			if len(part) == 1 {
-				c.report(j.Reason, a, nil, len(part), part[0].form.Body, false)
+				c.report(j.Reason, a, nil, len(part), c.example(part), false)
 				c.finish(part[0], Dead, j.Reason, a)
 			} else {
 				halve()
@@ -271,7 +289,7 @@ func (c *call) flush() {
 	if len(c.results) == 0 {
 		return
 	}
-	c.Sender.report(c.results, c.bytes)
+	c.Sender.report(c.lane, c.results, c.bytes)
 	c.results, c.bytes = nil, 0
 }
 
@@ -308,6 +326,7 @@ func (c *call) exchange(part []*task) (a *Answer, err error) {
 	}
 	b.request = req.Body
 	body, header := c.compress(b, &req)
+	c.header = header
 	u, err := parseURL(req.URL)
 	if err != nil {
 		return nil, err
@@ -326,9 +345,15 @@ func (c *call) exchange(part []*task) (a *Answer, err error) {
 		t.seen = 0
 	}
 	a, err = c.lane.client.post(withTestimony(c.ctx, &c.witnessed), u, header, body)
-	status := "none"
+	status, code := "none", 0
 	if err == nil {
-		status = statusText(a.Status)
+		status, code = statusText(a.Status), a.Status
+	}
+	if code/100 != 2 {
+		now := c.o.Clock()
+		for _, t := range part {
+			t.failed(failure{now, int(t.attempts), code})
+		}
 	}
 	c.metrics.called(c.lane.sink, status, c.witnessed.attempts)
 	if err != nil {
@@ -410,7 +435,7 @@ func (a *appender) Write(p []byte) (int, error) {
 
 // report says that something went wrong to those who should look, grouped by tracker and status; of one kind at most
 // once a second.
-func (c *call) report(why string, a *Answer, err error, events int, example []byte, opened bool) {
+func (c *call) report(why string, a *Answer, err error, events int, shown example, opened bool) {
 	what := "tracker " + c.o.Name + ": " + why
 	if err != nil {
 		what = "tracker " + c.o.Name + ": " + c.because(err)
@@ -432,15 +457,15 @@ func (c *call) report(why string, a *Answer, err error, events int, example []by
 	if opened {
 		state = string(Open)
 	}
-	tags := append(c.tags(c.lane.sink), slog.Int("count", events), slog.String("reason", why), slog.String("state", state))
+	tags := append(c.tags(c.lane.sink), slog.Int("count", events), slog.String("reason", why), slog.String("state", state), slog.String("position", shown.position.String()))
+	x := telemetry.Exchange{
+		Method: http.MethodPost, URL: address(c.lane.credential.URL), Header: c.header, Body: c.hide.bytes(shown.body, maxEvidence), Way: shown.way,
+	}
 	if a == nil {
-		c.o.Telemetry.Failure(what, err, tags...)
+		c.o.Telemetry.FailureOf(what, err, x, tags...)
 		return
 	}
-	x := telemetry.Exchange{
-		Method: http.MethodPost, URL: address(c.lane.credential.URL), Status: a.Status,
-		Body: c.hide.bytes(example, maxEvidence), ResponseBody: []byte(c.hide.answer(a, maxEvidence)),
-	}
+	x.Status, x.ResponseHeader, x.ResponseBody = a.Status, a.Header, []byte(c.hide.answer(without(shown.ids, a), maxEvidence))
 	c.o.Telemetry.FailureOf(what, fmt.Errorf("%s: answered %d", why, a.Status), x, append(tags, slog.Int("status", a.Status))...)
 }
 

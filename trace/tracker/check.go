@@ -41,18 +41,20 @@ func (g guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	return g.base.RoundTrip(r)
 }
 
-// offer copies the event's form. It never waits.
-func (c *checker) offer(l *lane, t *task) {
+// offer copies the event's form, and returns whether it will be checked. It never waits.
+func (c *checker) offer(l *lane, t *task) bool {
 	if len(c.queue) == cap(c.queue) {
 		c.count("dropped")
-		return
+		return false
 	}
 	f := t.form
 	f.Head, f.Body, f.Warnings = append([]byte(nil), f.Head...), append([]byte(nil), f.Body...), nil
 	select {
 	case c.queue <- check{t.Position, l, f}:
+		return true
 	default:
 		c.count("dropped")
+		return false
 	}
 }
 
@@ -64,28 +66,32 @@ func (c *checker) run() {
 	for {
 		select {
 		case one := <-c.queue:
-			c.check(one)
+			warnings := c.check(one)
+			if c.o.Checked != nil && c.ctx.Err() == nil {
+				c.o.Checked(Checked{one.Position, one.lane.sink, warnings})
+			}
 		case <-c.ctx.Done():
 			return
 		}
 	}
 }
 
-func (c *checker) check(one check) {
+// check asks the endpoint, and counts and reports what it says.
+func (c *checker) check(one check) []Warning {
 	var req Request
 	if !c.vendor.Check(one.lane.credential, []*Form{&one.form}, &req) {
-		return
+		return nil
 	}
 	warnings, err := c.ask(&req)
 	switch {
 	case c.ctx.Err() != nil:
-		return
+		return nil
 	case err != nil:
 		c.count("failed")
-		return
+		return nil
 	case len(warnings) == 0:
 		c.count("valid")
-		return
+		return nil
 	}
 	c.count("warned")
 	for i := range warnings {
@@ -96,9 +102,7 @@ func (c *checker) check(one check) {
 		c.o.Telemetry.Warning("tracker "+c.o.Name+": "+label(w.Code)+" at "+label(w.Field),
 			append(c.tags(one.lane.sink), slog.Any("position", one.Position))...)
 	}
-	if c.o.Checked != nil {
-		c.o.Checked(Checked{one.Position, one.lane.sink, warnings})
-	}
+	return warnings
 }
 
 func (c *checker) ask(req *Request) ([]Warning, error) {

@@ -58,6 +58,29 @@ func newHider(credentials map[Sink]Credential) hider {
 	return h
 }
 
+// without returns an answer that does not repeat ids: a vendor may be told who somebody is, and repeat it, and a report is
+// none of that vendor's.
+func without(ids []string, a *Answer) *Answer {
+	ids = slices.Clone(ids)
+	slices.SortFunc(ids, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	var pairs []string
+	for _, id := range slices.Compact(ids) {
+		if len(id) < 4 {
+			continue // it would be found everywhere
+		}
+		own := wire.AppendString(nil, id)
+		for _, text := range []string{id, string(own[1 : len(own)-1]), url.QueryEscape(id)} {
+			pairs = append(pairs, text, hidden)
+		}
+	}
+	if len(pairs) == 0 {
+		return a
+	}
+	clean := *a
+	clean.Body = []byte(strings.NewReplacer(pairs...).Replace(string(a.Body)))
+	return &clean
+}
+
 // spell returns the spellings in which text may come back: percent-encoded, HTML, and each of these inside JSON, and
 // inside JSON that is a text inside JSON, as one writer or another escapes it.
 func spell(text string) []string {

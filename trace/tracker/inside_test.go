@@ -173,3 +173,84 @@ func TestSpellings(t *testing.T) {
 		}
 	}
 }
+
+// An event that comes alone goes out after Gather. While many come, those of one group wait for each other up to Linger,
+// and go out at once when they fill a request, or when the window lets no more in.
+func TestLinger(t *testing.T) {
+	o, err := Options{Name: "x", Vendor: none{}, Done: func([]Result) {}, Items: 1000, Gather: 50 * time.Millisecond, Credentials: map[Sink]Credential{Production: {URL: "https://x.example"}}}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Linger != time.Second {
+		t.Fatalf("Linger is %v", o.Linger)
+	}
+	o.Events, o.Calls = 25, 1000
+	m, err := newMetrics(o.Telemetry.Registry, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Unix(1_000_000, 0)
+	for _, alone := range []bool{true, false} {
+		l := newLane(Production, &o, Traits{Alone: alone, Bytes: 1 << 20}, m)
+		add := func(at time.Time, group string) {
+			l.window++
+			l.add(&task{since: at, form: Form{Group: group}})
+		}
+		take := func(at time.Time) int {
+			n := 0
+			for b, _ := l.take(at); b != nil; b, _ = l.take(at) {
+				n++
+				l.window -= len(b.tasks)
+				l.done(b, nil, at)
+			}
+			return n
+		}
+		wait := func(what string, at time.Time, want time.Duration) {
+			t.Helper()
+			if b, again := l.take(at); b != nil || again.Sub(at) != want {
+				t.Errorf("alone %t: %s: %v, and again after %v instead of %v", alone, what, b, again.Sub(at), want)
+			}
+		}
+		add(begin, "a")
+		wait("one event", begin, o.Gather)
+		if n := take(begin.Add(o.Gather)); n != 1 {
+			t.Errorf("alone %t: one event makes %d requests after Gather", alone, n)
+		}
+		// 20 come in 10 groups, and again, and so on: dense.
+		at := begin.Add(10 * time.Second)
+		for i := range dense {
+			add(at, fmt.Sprint(i%10))
+			if !alone {
+				l.waiting = 0 // else they fill requests
+			}
+		}
+		if alone {
+			wait("many", at, o.Linger)
+			if n := take(at.Add(o.Linger - 1)); n != 0 {
+				t.Errorf("%d requests before Linger has passed", n)
+			}
+			for range 5 {
+				add(at.Add(time.Millisecond), "0")
+			}
+			if n := take(at.Add(2 * time.Millisecond)); n != 1 {
+				t.Errorf("a group that fills a request makes %d", n)
+			}
+			if n := take(at.Add(o.Linger)); n != 9 {
+				t.Errorf("9 groups make %d requests after Linger", n)
+			}
+			// The traffic has ended: the last event of all waits no longer than Gather.
+			add(at.Add(3*o.Linger), "z")
+			wait("after the traffic", at.Add(3*o.Linger), o.Gather)
+			take(at.Add(4 * o.Linger))
+			for i := range dense {
+				add(at.Add(5*o.Linger), fmt.Sprint(i))
+			}
+			l.window = 2 * o.Items
+			if n := take(at.Add(5 * o.Linger)); n != dense {
+				t.Errorf("with a full window, %d requests go out at once", n)
+			}
+			continue
+		}
+		wait("many", at, o.Linger)
+	}
+}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// lane is what goes to one sink: queues, circuit breaker and rates of its own. All of it is guarded by the Sender's
+// lane is what goes to one sink: window, queues, circuit breaker and rates of its own. All of it is guarded by the Sender's
 // mutex, but for what never changes.
 type lane struct {
 	sink       Sink
@@ -19,6 +19,11 @@ type lane struct {
 	alone      bool
 	bytes      int // of a request
 
+	window       int           // items given to Send and not yet in a Result
+	windowBytes  int           // of their forms
+	space        chan struct{} // cap 1: the window has more room; the sink's Send alone receives
+	early        []Result      // of items that do not go out
+	traffic      traffic
 	groups       map[string]*group // with a task, or busy
 	ready        line              // groups that may go, in the order in which they came to
 	held         holds             // groups that have to wait
@@ -38,7 +43,7 @@ type lane struct {
 func newLane(sink Sink, o *Options, t Traits, m *metrics) *lane {
 	l := &lane{
 		sink: sink, credential: o.Credentials[sink], mode: o.Modes[sink], o: o, alone: t.Alone, bytes: t.Bytes,
-		groups: map[string]*group{}, flying: map[*batch]bool{}, breaker: breaker{trips: o.Trips},
+		space: make(chan struct{}, 1), groups: map[string]*group{}, flying: map[*batch]bool{}, breaker: breaker{trips: o.Trips},
 	}
 	for _, r := range o.Rates {
 		if r.ByID {
@@ -52,8 +57,37 @@ func newLane(sink Sink, o *Options, t Traits, m *metrics) *lane {
 	return l
 }
 
+// traffic counts what comes within a span and the one before it.
+type traffic struct {
+	since       time.Time // when the span began
+	now, before int
+}
+
+// dense is how many events within a Linger are many: waiting for them makes requests fuller.
+const dense = 200
+
+// roll begins another span if it is time to.
+func (t *traffic) roll(now time.Time, span time.Duration) {
+	switch passed := now.Sub(t.since); {
+	case passed >= 2*span:
+		*t = traffic{since: now}
+	case passed >= span:
+		*t = traffic{since: t.since.Add(span), before: t.now}
+	}
+}
+
+// gather is how long an event waits for company now.
+func (l *lane) gather(now time.Time) time.Duration {
+	if l.traffic.roll(now, l.o.Linger); max(l.traffic.now, l.traffic.before) >= dense {
+		return l.o.Linger
+	}
+	return l.o.Gather
+}
+
 // add queues a task behind those of its group.
 func (l *lane) add(t *task) {
+	l.traffic.roll(t.since, l.o.Linger)
+	l.traffic.now++
 	g := l.groups[t.form.Group]
 	if g == nil {
 		g = &group{key: t.form.Group}
@@ -107,7 +141,7 @@ func (l *lane) take(now time.Time) (*batch, time.Time) {
 		if l.breaker.open() {
 			most = 1
 		}
-	} else if at := l.ready.front().front().since.Add(l.o.Gather); now.Before(at) && !l.full() {
+	} else if at := l.ready.front().front().since.Add(l.gather(now)); now.Before(at) && !l.full() {
 		return nil, sooner(again, at)
 	}
 	l.fill(b, most, now)
@@ -122,6 +156,9 @@ func (l *lane) take(now time.Time) (*batch, time.Time) {
 
 // full says that waiting longer would not make the next request larger.
 func (l *lane) full() bool {
+	if l.window >= l.o.Items || l.windowBytes >= l.o.Bytes*7/8 { // nothing more comes in
+		return true
+	}
 	if l.alone {
 		return l.ready.front().len() >= l.o.Events
 	}

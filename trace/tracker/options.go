@@ -27,15 +27,17 @@ type Options struct {
 	// return. If it fails the call waits. nil: nothing is noted.
 	Before func(ctx context.Context, positions []event.Position) error
 
-	// Checked gets what the vendor's validation endpoint said of an event of the sample, in its own time: at any time
-	// after the call, mostly after the event's Result. Called from one goroutine. nil: metrics and reports only.
+	// Checked gets what the vendor's validation endpoint said of an event of the sample, in its own time: once for each
+	// Result with Checking, mostly after it, unless the Sender is closed before. Called from one goroutine; must be quick.
+	// nil: metrics and reports only.
 	Checked func(c Checked)
 
-	Items  int           // in flight: given to Send and not yet in a Result; 20,000
+	Items  int           // in flight at each sink: given to Send and not yet in a Result; 20,000
 	Bytes  int           // of their vendor forms; 32 MiB
 	Calls  int           // at the same time for each sink; as the vendor's Traits say
 	Events int           // in a request; as Traits say, and never more
 	Gather time.Duration // how long an event waits for company; 50 ms. Negative: not at all
+	Linger time.Duration // likewise while many come, so that requests are fuller; 20 times Gather, and never less than it
 	NoGzip bool          // never compress
 
 	// NoPacing lifts the documented rates, for benchmarks against a sandbox that lifts them too. Rates replaces them.
@@ -72,7 +74,7 @@ type Mode struct {
 type Checked struct {
 	event.Position
 	Sink     Sink
-	Warnings []Warning
+	Warnings []Warning // nil: it finds nothing wrong, or gave no answer
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -129,6 +131,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.Calls = orDefault(o.Calls, max(t.Calls, 1))
 	o.Events = min(orDefault(o.Events, t.Events), t.Events)
 	o.Gather = max(orDefault(o.Gather, 50*time.Millisecond), 0)
+	o.Linger = max(orDefault(o.Linger, 20*o.Gather), o.Gather)
 	if o.Rates == nil {
 		o.Rates = t.Rates
 	}

@@ -15,7 +15,7 @@ const (
 func (s *Sender) result(t *task, o Outcome, reason string, a *Answer) *Result {
 	r := &Result{
 		Position: t.Position, Sink: t.sink, Credential: t.credential, Outcome: o, Reason: reason, Attempts: t.attempts, Digest: t.digest,
-		At: s.o.Clock().UnixMicro(), Warnings: t.form.Warnings,
+		At: s.o.Clock().UnixMicro(), Warnings: t.form.Warnings, Checking: t.checking,
 	}
 	if a != nil {
 		r.Status = a.Status

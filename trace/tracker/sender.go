@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
 	"sync"
 	"time"
+
+	"github.com/sparrowhq/sparrow/telemetry"
 )
 
 // ErrClosed says that the Sender was closed.
@@ -26,14 +30,10 @@ type Sender struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	wake    chan struct{} // cap 1: something has changed
-	space   chan struct{} // cap 1: the window has more room; Send alone receives
 	jobs    chan job      // unbuffered: from schedule to an idle worker
 
 	mu       sync.Mutex
 	lanes    map[Sink]*lane
-	items    int // in the window
-	bytes    int
-	early    []Result // of items that do not go out
 	reported map[string]time.Time
 }
 
@@ -43,7 +43,7 @@ func New(o Options) (*Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sender{o: o, traits: o.Vendor.Traits(), hide: newHider(o.Credentials), wake: make(chan struct{}, 1), space: make(chan struct{}, 1), jobs: make(chan job),
+	s := &Sender{o: o, traits: o.Vendor.Traits(), hide: newHider(o.Credentials), wake: make(chan struct{}, 1), jobs: make(chan job),
 		lanes: map[Sink]*lane{}, reported: map[string]time.Time{}}
 	if s.metrics, err = newMetrics(o.Telemetry.Registry, o.Name); err != nil {
 		return nil, fmt.Errorf("tracker %s: %w", o.Name, err)
@@ -60,9 +60,9 @@ func New(o Options) (*Sender, error) {
 	return s, nil
 }
 
-// Send takes items in and returns once the last is in the window; it blocks while the window is full. Items that are in
-// get a Result. It fails only with ctx's error, ErrClosed, or for an item whose sink has no credential: then the items
-// from some point on are not in. Call it from one goroutine.
+// Send takes items in and returns once the last is in the window of its sink; it blocks while that is full. Items that are
+// in get a Result. It fails only with ctx's error, ErrClosed, or for an item whose sink has no credential: then the items
+// from some point on are not in. Call it from one goroutine for each sink: a sink that stands still blocks its own alone.
 func (s *Sender) Send(ctx context.Context, items []Item) error {
 	defer s.signal(s.wake)
 	for i := range items {
@@ -71,12 +71,12 @@ func (s *Sender) Send(ctx context.Context, items []Item) error {
 			return fmt.Errorf("tracker %s: sink %q of %v has no credential", s.o.Name, items[i].Sink, items[i].Event.Position)
 		}
 		t, r := s.prepare(l, &items[i])
-		if err := s.admit(ctx, t.size); err != nil {
+		if err := s.admit(ctx, l, t.size); err != nil {
 			return err
 		}
 		if r != nil {
-			s.early = append(s.early, *r)
-			s.bytes += overhead - t.size
+			l.early = append(l.early, *r)
+			l.windowBytes += overhead - t.size
 			recycle(t)
 		} else {
 			t.since = s.o.Clock()
@@ -90,37 +90,28 @@ func (s *Sender) Send(ctx context.Context, items []Item) error {
 	return nil
 }
 
-// admit waits until the window has room for another item. It returns with the mutex held unless there is an error.
-func (s *Sender) admit(ctx context.Context, size int) error {
+// admit waits until l's window has room for another item. It returns with the mutex held unless there is an error.
+func (s *Sender) admit(ctx context.Context, l *lane, size int) error {
 	for {
 		if s.ctx.Err() != nil {
 			return ErrClosed
 		}
 		s.mu.Lock()
-		if s.items == 0 || s.items < s.o.Items && s.bytes+size <= s.o.Bytes {
-			s.items++
-			s.bytes += size
+		if l.window == 0 || l.window < s.o.Items && l.windowBytes+size <= s.o.Bytes {
+			l.window++
+			l.windowBytes += size
 			return nil
 		}
 		s.mu.Unlock()
 		s.signal(s.wake)
 		select {
-		case <-s.space:
+		case <-l.space:
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.ctx.Done():
 			return ErrClosed
 		}
 	}
-}
-
-// leave takes finished items out of the window.
-func (s *Sender) leave(items, bytes int) {
-	s.mu.Lock()
-	s.items -= items
-	s.bytes -= bytes
-	s.mu.Unlock()
-	s.signal(s.space)
 }
 
 func (s *Sender) signal(c chan struct{}) {
@@ -143,7 +134,8 @@ func recycle(t *task) {
 // prepare puts an item into the vendor's form. A Result means that it does not go out.
 func (s *Sender) prepare(l *lane, it *Item) (t *task, r *Result) {
 	t = tasks.Get().(*task)
-	t.Position, t.sink, t.again, t.hash = it.Event.Position, it.Sink, it.Again, hash(it.Event.Key)
+	t.Position, t.sink, t.again, t.hash, t.received = it.Event.Position, it.Sink, it.Again, hash(it.Event.Key), it.Event.ReceivedAt
+	t.ids = [2]string{it.Event.DeviceID, it.Event.UserID}
 	breach := s.form(it, t)
 	t.size = overhead + len(t.form.Head) + len(t.form.Body)
 	if breach == nil && overhead+len(t.form.Head)+len(t.form.Body) > s.traits.Bytes {
@@ -160,7 +152,7 @@ func (s *Sender) prepare(l *lane, it *Item) (t *task, r *Result) {
 		r = s.rehearse(l, t, "not sampled")
 	default:
 		if s.checks != nil && t.hash%uint64(s.o.CheckSample) == 0 {
-			s.checks.offer(l, t)
+			t.checking = s.checks.offer(l, t)
 		}
 	}
 	return t, r
@@ -170,7 +162,7 @@ func (s *Sender) prepare(l *lane, it *Item) (t *task, r *Result) {
 func (s *Sender) form(it *Item, t *task) (breach *Breach) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.o.Telemetry.Panic(p, s.tags(t.sink)...)
+			s.o.Telemetry.PanicOf(p, telemetry.Exchange{Method: http.MethodPost, Way: t.way(s.o.Name)}, append(s.tags(t.sink), slog.String("position", t.Position.String()))...)
 			breach = &Breach{Reason: reasonBug}
 		}
 	}()
@@ -201,10 +193,13 @@ func (s *Sender) schedule() {
 	for s.ctx.Err() == nil {
 		s.mu.Lock()
 		now := s.o.Clock()
-		early := s.early
-		s.early = nil
+		var early []Result
+		var of *lane
 		var next time.Time
 		for _, l := range s.lanes {
+			if early == nil && len(l.early) > 0 {
+				early, l.early, of = l.early, nil, l
+			}
 			for {
 				b, again := l.take(now)
 				if b == nil {
@@ -220,7 +215,7 @@ func (s *Sender) schedule() {
 		}
 		s.mu.Unlock()
 		if len(early) > 0 {
-			s.report(early, len(early)*overhead)
+			s.report(of, early, len(early)*overhead)
 			continue
 		}
 		timer.Reset(time.Hour)
@@ -253,17 +248,21 @@ func (s *Sender) work(j job) {
 	}
 }
 
-// report hands results over, and their room in the window to others.
-func (s *Sender) report(results []Result, bytes int) {
+// report hands l's results over, and their room in its window to others.
+func (s *Sender) report(l *lane, results []Result, bytes int) {
 	s.metrics.count(results)
 	s.mu.Lock()
 	for i := range results {
-		s.lanes[results[i].Sink].counts.add(&results[i])
+		l.counts.add(&results[i])
 	}
 	s.mu.Unlock()
 	n := len(results)
 	s.o.Done(results)
-	s.leave(n, bytes)
+	s.mu.Lock()
+	l.window -= n
+	l.windowBytes -= bytes
+	s.mu.Unlock()
+	s.signal(l.space)
 }
 
 // Close cuts the calls in flight and waits for everything to end. Items that are not finished get no Result; Done is not

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/telemetry"
+	"github.com/sparrowhq/sparrow/trace/pipeline"
 )
 
 // task is an Item on its way. While its group is busy it belongs to the goroutine that makes the call, else to the
@@ -18,6 +20,11 @@ type task struct {
 	size  int
 	since time.Time // given to Send
 	group *group
+
+	checking bool      // the validation endpoint is asked about it
+	ids      [2]string // of device and user, as the vendor gets them
+	received int64     // when the client's request was, microseconds since the epoch
+	failures []failure // what its last attempts came to, as far as they failed
 
 	// Noted by the witness.
 	attempts   uint32
@@ -35,6 +42,43 @@ type task struct {
 func (t *task) reset() {
 	t.form.Reset()
 	*t = task{form: t.form}
+}
+
+// failure is an attempt that came to nothing.
+type failure struct {
+	at     time.Time
+	number int
+	status int // 0: there was no answer
+}
+
+// maxFailures of a task are remembered, the last ones.
+const maxFailures = 8
+
+func (t *task) failed(f failure) {
+	if len(t.failures) == maxFailures {
+		t.failures = append(t.failures[:0], t.failures[1:]...)
+	}
+	t.failures = append(t.failures, f)
+}
+
+// way is the event's, as far as it is known here.
+func (t *task) way(tracker string) []telemetry.Step {
+	steps := []telemetry.Step{
+		{At: time.UnixMicro(t.received), Stage: "journal", What: "received"},
+		{Stage: pipeline.StageName, What: "accepted"},
+		{At: t.since, Stage: tracker, What: "given to the tracker"},
+	}
+	if t.again {
+		steps = append(steps, telemetry.Step{Stage: tracker, What: "an earlier process may have sent it"})
+	}
+	for _, f := range t.failures {
+		what := "answered"
+		if f.status == 0 {
+			what = "not answered"
+		}
+		steps = append(steps, telemetry.Step{At: f.at, Stage: tracker, What: what, Status: f.status, Number: f.number})
+	}
+	return steps
 }
 
 // overhead is what a task takes beside its form.

@@ -54,6 +54,7 @@ type Result struct {
 	Request    []byte // the vendor form of this event (no secret), for failures, and for a sample by hash of the event's id; else nil
 	Response   []byte // what was answered, likewise
 	Warnings   []Warning
+	Checking   bool // the event is in the validation endpoint's sample: Options.Checked says what came of it
 }
 
 // Warning is something the vendor takes and then drops or cuts, or that its validation endpoint says.

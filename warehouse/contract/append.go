@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -224,6 +225,7 @@ func largestNumbers(t *testing.T, w warehouse.Warehouse) {
 func timestamps(t *testing.T, w warehouse.Warehouse) {
 	h := newHistory("journal-1")
 	times := []int64{0, 1, -1, 999_999, 1_000_000, 1_753_300_000_123_456, -2_208_988_800_000_001, 253_402_300_799_999_999, 1 << 52, 1<<53 + 1, 9_000_000_000_000_000_001}
+	times = slices.DeleteFunc(times, func(at int64) bool { return !holds(w, at) })
 	var items []int
 	for range times {
 		items = append(items, 1)
@@ -272,7 +274,7 @@ func oddBytes(t *testing.T, w warehouse.Warehouse) {
 
 func manyItems(t *testing.T, w warehouse.Warehouse) {
 	h, c := small(t)
-	h.frame(1, 30_000, 0, 20_000, 1)
+	h.frame(1, many(w, 30_000), 0, many(w, 20_000), 1)
 	h.frame(1)
 	mustAppend(t, w, h.batch(event.Green, event.Cursor{}, h.end(), c))
 	equalRows(t, "green.raw", h.rows(), stored(t, w, "green.raw"))

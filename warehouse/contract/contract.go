@@ -11,11 +11,11 @@ import (
 )
 
 // Run runs the whole suite. open returns an empty warehouse with its default bounds; the suite closes it.
-func Run(t *testing.T, open func(t *testing.T) warehouse.Warehouse) {
-	for _, c := range []struct {
-		name string
-		test func(t *testing.T, w warehouse.Warehouse)
-	}{
+func Run(t *testing.T, open func(t *testing.T) warehouse.Warehouse) { RunIn(t, DuckDB, open) }
+
+// RunIn runs the suite in the words of a dialect.
+func RunIn(t *testing.T, d Dialect, open func(t *testing.T) warehouse.Warehouse) {
+	for _, c := range append([]test{
 		{"RowsComeBackExactly", rowsComeBackExactly},
 		{"RepeatedBatchChangesNothing", repeatedBatch},
 		{"WhatLiesBelowTheCursorIsSkipped", overlap},
@@ -56,21 +56,12 @@ func Run(t *testing.T, open func(t *testing.T) warehouse.Warehouse) {
 		{"NormalisedTypes", typedColumns},
 		{"NormalisedNamesAreOnlyNames", oddNames},
 		{"NormalisedFollowsTheRoles", leadingColumns},
-
-		{"TypesOfValues", typesOfValues},
-		{"ParametersKeepTheirTypes", parameters},
-		{"LimitCutsAndSaysSo", limit},
-		{"OneStatementThatReads", oneStatement},
-		{"NothingOutsideTheDatabase", nothingOutside},
-		{"FaultsAreNamed", faults},
-		{"DeadlineStopsAQuery", deadline},
-		{"CancellationStopsAQuery", cancellation},
-		{"AnswerIsASnapshot", snapshot},
-		{"CloseOfRowsIsEnough", closeRows},
-		{"ManyQueriesAtOnce", manyQueries},
-	} {
+	}, d.queries...) {
 		t.Run(c.name, func(t *testing.T) {
-			w := open(t)
+			if d.parallel {
+				t.Parallel()
+			}
+			w := d.speak(open(t))
 			defer func() {
 				if err := w.Close(); err != nil {
 					t.Errorf("close: %v", err)

@@ -306,8 +306,8 @@ func corrections(t *testing.T, w warehouse.Warehouse) {
 		}
 	}
 	// Corrections count no frames, however many there are.
-	many := slices.Repeat(log["ga4"][:1], int(h.next))
-	mustAppend(t, w, h.corrections(event.Green, "amplitude", 0, many...))
+	repeated := slices.Repeat(log["ga4"][:1], int(h.next))
+	mustAppend(t, w, h.corrections(event.Green, "amplitude", 0, repeated...))
 	wantJournals(t, w, warehouse.Journal{ID: "journal-1", First: 1, Highest: h.next - 1})
 	if got := ask(t, w, "SELECT id, first, highest FROM journals"); !cmp.Equal(got, [][]any{{"journal-1", int64(1), int64(h.next - 1)}}) {
 		t.Errorf("journals %v, want highest %d", got, h.next-1)
@@ -408,13 +408,13 @@ func outcomeJournals(t *testing.T, w warehouse.Warehouse) {
 // manyOutcomes sends batches far beyond one transaction, of live stack and candidate.
 func manyOutcomes(t *testing.T, w warehouse.Warehouse) {
 	h, c := small(t)
-	h.frame(1, 50_000, 20_000, 1)
+	h.frame(1, many(w, 50_000), many(w, 20_000), 1)
 	h.frame(1)
 	for _, stack := range event.Stacks() {
 		b := h.outcomes(stack, "heap", event.Cursor{}, h.end(), c)
 		mustAppend(t, w, b)
 		equalOutcomes(t, string(stack)+".outcomes", b.Outcomes, storedOutcomes(t, w, string(stack)+".outcomes", "heap"))
-		late := b.Outcomes[1000:11000]
+		late := b.Outcomes[many(w, 1000):many(w, 11_000)]
 		for i := range late {
 			late[i].Revision = 1
 		}

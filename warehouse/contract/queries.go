@@ -317,8 +317,9 @@ func cancellation(t *testing.T, w warehouse.Warehouse) {
 func snapshot(t *testing.T, w warehouse.Warehouse) {
 	h := newHistory("journal-1")
 	c := h.control(t, event.Initial, event.Green, 0)
+	each := many(w, 500)
 	for range 20 {
-		h.frame(500)
+		h.frame(each)
 	}
 	before := h.end()
 	mustAppend(t, w, h.batch(event.Green, event.Cursor{}, before, c))
@@ -331,7 +332,7 @@ func snapshot(t *testing.T, w warehouse.Warehouse) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.frame(500)
+	h.frame(each)
 	mustAppend(t, w, h.batch(event.Green, before, h.end()))
 	n := 1
 	for ; err == nil; n++ {
@@ -340,11 +341,11 @@ func snapshot(t *testing.T, w warehouse.Warehouse) {
 		}
 		first, err = rows.Next()
 	}
-	if err != io.EOF || n-1 != 20*500 {
-		t.Errorf("%d rows, then %v; want %d", n-1, err, 20*500)
+	if err != io.EOF || n-1 != 20*each {
+		t.Errorf("%d rows, then %v; want %d", n-1, err, 20*each)
 	}
-	if got := ask(t, w, "SELECT count(*) FROM live.raw"); got[0][0] != int64(21*500) {
-		t.Errorf("a new query sees %v rows, want %d", got[0][0], 21*500)
+	if got := ask(t, w, "SELECT count(*) FROM live.raw"); got[0][0] != int64(21*each) {
+		t.Errorf("a new query sees %v rows, want %d", got[0][0], 21*each)
 	}
 }
 
@@ -371,8 +372,9 @@ func closeRows(t *testing.T, w warehouse.Warehouse) {
 func manyQueries(t *testing.T, w warehouse.Warehouse) {
 	h := newHistory("journal-1")
 	c := h.control(t, event.Initial, event.Green, 0)
-	for range 50 {
-		h.frame(20)
+	rows := many(w, 1000)
+	for range rows / 10 {
+		h.frame(10)
 	}
 	mustAppend(t, w, h.batch(event.Green, event.Cursor{}, h.end(), c))
 	var wg sync.WaitGroup
@@ -380,7 +382,7 @@ func manyQueries(t *testing.T, w warehouse.Warehouse) {
 		wg.Go(func() {
 			for range 5 {
 				got, err := read(t.Context(), w, warehouse.Query{SQL: "SELECT * FROM live.raw ORDER BY frame, item"})
-				if err != nil || len(got) != 1000 {
+				if err != nil || len(got) != rows {
 					t.Errorf("%d rows, %v", len(got), err)
 				}
 			}

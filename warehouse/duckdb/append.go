@@ -3,15 +3,10 @@ package duckdb
 import (
 	"context"
 	"fmt"
-	"math"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
-)
-
-const (
-	maxInt   = math.MaxInt64
-	maxInt32 = math.MaxInt32
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // Append implements warehouse.Appender.
@@ -19,7 +14,7 @@ func (e *Engine) Append(ctx context.Context, b *warehouse.Batch) (event.Cursor, 
 	if err := ctx.Err(); err != nil {
 		return event.Cursor{}, err
 	}
-	if err := check(b); err != nil {
+	if err := rules.Check(b); err != nil {
 		return event.Cursor{}, fmt.Errorf("warehouse: %w", err)
 	}
 	w := e.writers[b.Stack]

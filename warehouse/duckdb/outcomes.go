@@ -1,10 +1,6 @@
 package duckdb
 
 import (
-	"fmt"
-	"math"
-	"unicode/utf8"
-
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
 )
@@ -37,63 +33,6 @@ const (
 	colOutAnswer
 	outcomeWidth
 )
-
-// isLate reports whether the batch corrects outcomes.
-func isLate(stage warehouse.Stage) bool { return stage != stage.Base() }
-
-// checkOutcome refuses what outcomes_log cannot hold exactly.
-func checkOutcome(o *warehouse.Outcome) error {
-	switch {
-	case o.Frame > math.MaxInt64:
-		return fmt.Errorf("outcome %v: frame %d is beyond %d", o.Position, o.Frame, int64(math.MaxInt64))
-	case o.Position.Request > math.MaxInt32:
-		return fmt.Errorf("outcome %v: request %d is beyond %d", o.Position, o.Position.Request, math.MaxInt32)
-	case o.Item > math.MaxInt32:
-		return fmt.Errorf("outcome %v: item %d is beyond %d", o.Position, o.Item, math.MaxInt32)
-	case o.Attempts > math.MaxInt32:
-		return fmt.Errorf("outcome %v: %d attempts are beyond %d", o.Position, o.Attempts, math.MaxInt32)
-	case o.Revision > math.MaxInt32:
-		return fmt.Errorf("outcome %v: revision %d is beyond %d", o.Position, o.Revision, math.MaxInt32)
-	case o.Timestamp == math.MaxInt64 || o.Timestamp <= -math.MaxInt64:
-		return fmt.Errorf("outcome %v: timestamp %d is none", o.Position, o.Timestamp)
-	case o.Outcome == "":
-		return fmt.Errorf("outcome %v: says nothing", o.Position)
-	case !utf8.ValidString(o.Build) || !utf8.ValidString(o.Event) || !utf8.ValidString(o.Sink) || !utf8.ValidString(o.Outcome) || !utf8.ValidString(o.Reason):
-		return fmt.Errorf("outcome %v: build, event, sink, outcome or reason is not UTF-8", o.Position)
-	case len(o.Request) > math.MaxUint32 || len(o.Response) > math.MaxUint32:
-		return fmt.Errorf("outcome %v: its request or response is beyond %d bytes", o.Position, uint32(math.MaxUint32))
-	}
-	return nil
-}
-
-// checkOutcomes refuses outcomes that do not fit their batch.
-func checkOutcomes(b *warehouse.Batch) error {
-	late := isLate(b.Stage)
-	if late && (b.From.Request != 0 || b.To.Request != 0 || b.To.Frame-b.From.Frame != uint64(len(b.Outcomes))) {
-		return fmt.Errorf("batch [%v, %v) of stage %s has %d corrections: want one for each number", b.From, b.To, b.Stage, len(b.Outcomes))
-	}
-	for i := range b.Outcomes {
-		o := &b.Outcomes[i]
-		if err := checkOutcome(o); err != nil {
-			return err
-		}
-		if late != (o.Revision > 0) {
-			return fmt.Errorf("outcome %v of stage %s has revision %d: corrections have one above 0, and only they", o.Position, b.Stage, o.Revision)
-		}
-		if late {
-			continue
-		}
-		at := event.Cursor{Frame: o.Frame, Request: o.Position.Request}
-		if at.Compare(b.From) < 0 || at.Compare(b.To) >= 0 {
-			return fmt.Errorf("outcome %v lies outside its batch [%v, %v)", o.Position, b.From, b.To)
-		}
-		// An outcome given twice is stored twice, as a row of raw is: compare says what is wrong with it.
-		if i > 0 && b.Outcomes[i-1].Position.Compare(o.Position) > 0 {
-			return fmt.Errorf("outcome %v comes after outcome %v: outcomes must be in order", o.Position, b.Outcomes[i-1].Position)
-		}
-	}
-	return nil
-}
 
 // newOutcomeAppender prepares to append to outcomes_log.
 func newOutcomeAppender(c *conn, stack event.Stack) (*appender, error) {

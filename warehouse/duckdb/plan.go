@@ -1,13 +1,12 @@
 package duckdb
 
 import (
-	"bytes"
-	"fmt"
 	"slices"
 	"sort"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // plan is a copy of the state, against which waiting batches are checked and packed into transactions. Planning changes
@@ -29,40 +28,12 @@ type transaction struct {
 	whole    []*pending // batches that are wholly stored with this transaction
 }
 
-// kind is what a batch is made of. Each has bounds of its own, so that neither holds the other up.
-type kind int
-
+// A transaction's two kinds of rows, each with bounds of its own.
 const (
-	rawRows  kind = iota // rows of raw
-	outcomes             // of all other stages together
-	kinds
+	rawRows  = rules.Rows
+	outcomes = rules.Outcomes
+	kinds    = rules.Kinds
 )
-
-func kindOf(b *warehouse.Batch) kind {
-	if b.Stage == warehouse.Raw {
-		return rawRows
-	}
-	return outcomes
-}
-
-// length is the number of rows or outcomes of a batch.
-func length(b *warehouse.Batch) int {
-	if kindOf(b) == rawRows {
-		return len(b.Rows)
-	}
-	return len(b.Outcomes)
-}
-
-// place is where the i-th row or outcome of a batch lies in the order that the stage's cursor follows.
-func place(b *warehouse.Batch, i int) event.Cursor {
-	switch {
-	case kindOf(b) == rawRows:
-		return event.Cursor{Frame: b.Rows[i].Frame, Request: b.Rows[i].Request}
-	case isLate(b.Stage):
-		return event.Cursor{Frame: b.From.Frame + uint64(i)}
-	}
-	return event.Cursor{Frame: b.Outcomes[i].Frame, Request: b.Outcomes[i].Position.Request}
-}
 
 // part is a range of a batch's rows or outcomes.
 type part struct {
@@ -110,38 +81,39 @@ func (p *plan) pack(batches []*pending, rows int) (*transaction, []refusal) {
 	var full [kinds]bool
 	for _, w := range batches {
 		b := w.batch
-		kind := kindOf(b)
+		kind := rules.KindOf(b)
 		if full[kind] {
 			continue // whatever comes later of a stage must not overtake
 		}
-		opens, records, timeline, err := p.admit(b)
+		known := rules.Known{Journals: p.journals, Timeline: p.timeline}
+		news, err := known.Admit(b)
 		if err != nil {
 			refused = append(refused, refusal{w, err})
 			continue
 		}
 		k := keyOf(b)
-		have, known := p.cursors[k]
+		have, there := p.cursors[k]
 		if b.From.Compare(have) > 0 {
 			refused = append(refused, refusal{w, &warehouse.GapError{Have: have, From: b.From}})
 			continue
 		}
-		n := length(b)
-		lo := sort.Search(n, func(i int) bool { return place(b, i).Compare(have) >= 0 })
+		n := rules.Length(b)
+		lo := sort.Search(n, func(i int) bool { return rules.Place(b, i).Compare(have) >= 0 })
 		hi, to := cut(b, lo, rows-t.rows[kind], t.rows[kind] == 0)
 		if hi == lo && hi < n {
 			full[kind] = true
 			continue
 		}
-		t.opens = append(t.opens, opens...)
-		p.journals = append(p.journals, opens...)
-		t.records = append(t.records, records...)
-		p.timeline, t.timeline = timeline, timeline
+		t.opens = append(t.opens, news.Opens...)
+		p.journals = append(p.journals, news.Opens...)
+		t.records = append(t.records, news.Records...)
+		p.timeline, t.timeline = news.Timeline, news.Timeline
 		if hi > lo {
 			t.parts = append(t.parts, part{w, lo, hi})
 			t.rows[kind] += hi - lo
 		}
 		if to.Compare(have) > 0 {
-			p.move(t, move{key: k, journal: b.Journal, to: to, rows: hi - lo, insert: !known})
+			p.move(t, move{key: k, journal: b.Journal, to: to, rows: hi - lo, insert: !there})
 		}
 		if hi < n {
 			full[kind] = true
@@ -155,11 +127,11 @@ func (p *plan) pack(batches []*pending, rows int) (*transaction, []refusal) {
 // cut returns the end of the rows from lo that fit into room, and where the cursor stands after them. force takes one
 // whole request at least, however many items it has.
 func cut(b *warehouse.Batch, lo, room int, force bool) (hi int, to event.Cursor) {
-	n := length(b)
+	n := rules.Length(b)
 	if n-lo <= room {
 		return n, b.To
 	}
-	same := func(i, j int) bool { return place(b, i) == place(b, j) }
+	same := func(i, j int) bool { return rules.Place(b, i) == rules.Place(b, j) }
 	hi = lo + max(room, 0)
 	for hi > lo && same(hi-1, hi) {
 		hi--
@@ -171,15 +143,15 @@ func cut(b *warehouse.Batch, lo, room int, force bool) (hi int, to event.Cursor)
 	if hi == n {
 		return hi, b.To
 	}
-	return hi, place(b, hi)
+	return hi, rules.Place(b, hi)
 }
 
 // move notes a cursor's new place, once per key.
 func (p *plan) move(t *transaction, m move) {
 	p.cursors[m.key] = m.to
-	if m.run == 0 && !isLate(m.stage) {
+	if m.run == 0 && !rules.IsLate(m.stage) {
 		last := &p.journals[len(p.journals)-1]
-		last.Highest = max(last.Highest, highest(m.to))
+		last.Highest = max(last.Highest, rules.Highest(m.to))
 	}
 	for i := range t.moves {
 		if t.moves[i].key == m.key {
@@ -190,97 +162,4 @@ func (p *plan) move(t *transaction, m move) {
 		}
 	}
 	t.moves = append(t.moves, m)
-}
-
-// admit checks what a batch says about its journal and brings of the timeline. Run 0 only: the positions of a replay are
-// its own.
-func (p *plan) admit(b *warehouse.Batch) (opens []warehouse.Journal, records []event.Record, timeline event.Timeline, err error) {
-	timeline = p.timeline
-	if b.Run != 0 {
-		return nil, nil, timeline, nil
-	}
-	initial := uint64(0) // where the batch's journal begins, if the batch brings its first record
-	for _, entry := range b.Controls {
-		r, err := event.DecodeRecord(entry.Sequence, entry.Record)
-		if err != nil {
-			return nil, nil, timeline, err
-		}
-		if r.Kind == event.Initial {
-			initial = r.Sequence
-		}
-	}
-	if opens, err = p.journal(b, initial); err != nil {
-		return nil, nil, timeline, err
-	}
-	for _, entry := range b.Controls {
-		known := timeline.Records()
-		if n := len(known); n > 0 && entry.Sequence <= known[n-1].Sequence {
-			i, ok := slices.BinarySearchFunc(known, entry.Sequence, func(r event.Record, s uint64) int {
-				return int(min(max(int64(r.Sequence)-int64(s), -1), 1))
-			})
-			if !ok || !bytes.Equal(known[i].Bytes, entry.Record) {
-				return nil, nil, timeline, fmt.Errorf("control record at %d is not the one known: the batch comes from another history", entry.Sequence)
-			}
-			continue
-		}
-		r, err := event.DecodeRecord(entry.Sequence, slices.Clone(entry.Record)) // ours after the batch is given back
-		if err != nil {
-			return nil, nil, timeline, err
-		}
-		if timeline, err = timeline.Append(r); err != nil {
-			return nil, nil, p.timeline, err
-		}
-		records = append(records, r)
-	}
-	return opens, records, timeline, nil
-}
-
-// journal checks that the batch's frames cannot collide with those of another journal. A journal not seen before must
-// begin above every frame known. Where it begins, its first control record says; the batch's own range may begin lower,
-// for a stack that lagged when the old journal was lost: what it missed is then under holes.
-func (p *plan) journal(b *warehouse.Batch, initial uint64) ([]warehouse.Journal, error) {
-	n := len(p.journals)
-	lowest, any := uint64(0), length(b) > 0 && !isLate(b.Stage)
-	if any {
-		lowest = place(b, 0).Frame
-	}
-	if n > 0 && p.journals[n-1].ID == b.Journal {
-		if first := p.journals[n-1].First; any && lowest < first && n > 1 {
-			return nil, &warehouse.JournalError{Known: p.journals[n-2].ID, Got: b.Journal, Highest: first - 1, First: lowest}
-		}
-		return nil, nil
-	}
-	for i, j := range p.journals {
-		if j.ID != b.Journal {
-			continue
-		}
-		// Raw of a journal that is gone cannot come any more. Outcomes can, as long as they are about its own frames.
-		if kindOf(b) == outcomes && (isLate(b.Stage) || highest(b.To) < p.journals[i+1].First) {
-			return nil, nil
-		}
-		return nil, &warehouse.JournalError{Known: p.journals[n-1].ID, Got: b.Journal, Highest: p.journals[n-1].Highest, First: b.From.Frame}
-	}
-	first := b.From.Frame
-	switch {
-	case initial > 0:
-		first = initial
-	case isLate(b.Stage): // its range says nothing of frames
-		if n == 0 {
-			return nil, fmt.Errorf("stage %s corrects outcomes of journal %s, of which nothing is known: append what it corrects first", b.Stage, b.Journal)
-		}
-		first = 0
-	}
-	if any {
-		first = min(first, max(lowest, b.From.Frame))
-	}
-	if n > 0 {
-		var most uint64
-		for _, j := range p.journals {
-			most = max(most, j.Highest)
-		}
-		if first <= most {
-			return nil, &warehouse.JournalError{Known: p.journals[n-1].ID, Got: b.Journal, Highest: most, First: first}
-		}
-	}
-	return []warehouse.Journal{{ID: b.Journal, First: first, Highest: first}}, nil
 }

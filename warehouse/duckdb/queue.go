@@ -5,6 +5,7 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // pending is a batch that waits for its transaction.
@@ -50,7 +51,7 @@ func newQueue(batches int, bytes int64, changed func(int, int64)) *queue {
 func (q *queue) put(p *pending) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	held := &q.held[kindOf(p.batch)]
+	held := &q.held[rules.KindOf(p.batch)]
 	switch {
 	case q.closed:
 		return ErrClosed
@@ -111,7 +112,7 @@ func (q *queue) answer(p *pending, o outcome) {
 
 // gone forgets a batch; q.mu is held.
 func (q *queue) gone(p *pending) {
-	held := &q.held[kindOf(p.batch)]
+	held := &q.held[rules.KindOf(p.batch)]
 	held.batches--
 	held.bytes -= int64(p.bytes)
 	q.tell()

@@ -1,8 +1,6 @@
 package duckdb
 
 import (
-	"fmt"
-	"math"
 	"unicode/utf8"
 
 	"github.com/sparrowhq/sparrow/event"
@@ -31,34 +29,6 @@ const (
 	colContext
 	rawWidth
 )
-
-// checkRow refuses what raw cannot hold exactly. DuckDB would not: its appender stores NULL for a string that is not
-// UTF-8, and a number that does not fit its column would be cut.
-func checkRow(r *warehouse.Row) error {
-	switch {
-	case r.Frame > math.MaxInt64:
-		return fmt.Errorf("row %v: frame %d is beyond %d", r.Position, r.Frame, int64(math.MaxInt64))
-	case r.Request > math.MaxInt32:
-		return fmt.Errorf("row %v: request %d is beyond %d", r.Position, r.Request, math.MaxInt32)
-	case r.Item > math.MaxInt32:
-		return fmt.Errorf("row %v: item %d is beyond %d", r.Position, r.Item, math.MaxInt32)
-	case r.ItemsInRequest > math.MaxInt32:
-		return fmt.Errorf("row %v: %d items in the request are beyond %d", r.Position, r.ItemsInRequest, math.MaxInt32)
-	case r.Timestamp == math.MaxInt64 || r.Timestamp <= -math.MaxInt64:
-		return fmt.Errorf("row %v: timestamp %d is none", r.Position, r.Timestamp)
-	case !utf8.ValidString(r.EventID):
-		return fmt.Errorf("row %v: eventId is not UTF-8", r.Position)
-	case !utf8.ValidString(r.Event):
-		return fmt.Errorf("row %v: the event's name is not UTF-8", r.Position)
-	case !utf8.ValidString(r.Build):
-		return fmt.Errorf("row %v: build is not UTF-8", r.Position)
-	case !utf8.Valid(r.Context):
-		return fmt.Errorf("row %v: context is not UTF-8", r.Position)
-	case len(r.Data) > math.MaxUint32:
-		return fmt.Errorf("row %v: %d bytes of data are beyond %d", r.Position, len(r.Data), uint32(math.MaxUint32))
-	}
-	return nil
-}
 
 // newRawAppender prepares to append rows to raw.
 func newRawAppender(c *conn, stack event.Stack) (*appender, error) {

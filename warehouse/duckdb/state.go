@@ -8,6 +8,7 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // key names a cursor.
@@ -138,17 +139,9 @@ func (s *state) commit(t *transaction) {
 	}
 	for _, m := range t.moves {
 		s.cursors[m.key] = m.to
-		if m.run == 0 && !isLate(m.stage) {
+		if m.run == 0 && !rules.IsLate(m.stage) {
 			last := &s.journals[len(s.journals)-1]
-			last.Highest = max(last.Highest, highest(m.to))
+			last.Highest = max(last.Highest, rules.Highest(m.to))
 		}
 	}
-}
-
-// highest is the last frame of which a part lies below the cursor.
-func highest(c event.Cursor) uint64 {
-	if c.Request > 0 || c.Frame == 0 {
-		return c.Frame
-	}
-	return c.Frame - 1
 }

@@ -11,6 +11,7 @@ import (
 	native "github.com/duckdb/duckdb-go-bindings"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // writer is the one goroutine that appends for a stack: it packs whatever waits into as few transactions as its bound
@@ -280,7 +281,7 @@ func (w *writer) put(p part) error {
 	b := p.from.batch
 	for i := p.lo; i < p.hi; i++ {
 		var err error
-		if kindOf(b) == rawRows {
+		if rules.KindOf(b) == rawRows {
 			err = w.tables[rawRows].put(b.Run, &b.Rows[i])
 		} else {
 			err = w.tables[outcomes].putOutcome(b.Run, b.Stage.Base(), &b.Outcomes[i])

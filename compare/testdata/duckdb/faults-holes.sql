@@ -8,9 +8,9 @@ WITH stored AS (
   SELECT frame, request, CAST(owedItem AS INTEGER) AS item
   FROM (
     SELECT frame, request, COALESCE(MAX(CASE WHEN l = 1 THEN items END), LEAST(MAX(items), 65536)) AS items
-    FROM stored
+    FROM stored AS s
     GROUP BY frame, request
-    HAVING MAX(items) > 1 OR MAX(item) > 0
+    HAVING MAX(s.items) > 1 OR MAX(item) > 0
   ) AS lists, UNNEST(range(items)) AS numbers(owedItem)
 ), positions AS (
   SELECT frame, request, item, SUM(l) AS l, SUM(c) AS c,
@@ -22,7 +22,7 @@ WITH stored AS (
     SELECT frame, request, item, 0, 0, NULL, NULL, NULL, NULL FROM owed
   ) AS r
   GROUP BY frame, request, item
-  HAVING SUM(l) <> 1 OR SUM(c) <> 1 OR SUM(liveDigest) <> SUM(candidateDigest)
+  HAVING SUM(r.l) <> 1 OR SUM(r.c) <> 1 OR SUM(liveDigest) <> SUM(candidateDigest)
 ), faults AS (
   SELECT k.kind, frame, request, item,
     CASE k.kind WHEN 1 THEN CASE WHEN hc.reason IS NOT NULL THEN hc.reason WHEN frame > 33000 OR frame = 33000 AND request >= 2 THEN 4 ELSE 0 END WHEN 2 THEN CASE WHEN frame > 33336 OR frame = 33336 AND request >= 0 THEN 4 ELSE 0 END ELSE 0 END AS cause,

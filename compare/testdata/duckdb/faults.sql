@@ -8,9 +8,9 @@ WITH stored AS (
   SELECT frame, request, item, SUM(l) AS l, SUM(c) AS c,
     SUM(liveDigest) * SUM(c) <> SUM(candidateDigest) * SUM(l) AS differs,
     MIN(liveName) AS liveName, MIN(candidateName) AS candidateName
-  FROM stored
+  FROM stored AS r
   GROUP BY frame, request, item
-  HAVING SUM(l) <> 1 OR SUM(c) <> 1 OR SUM(liveDigest) <> SUM(candidateDigest)
+  HAVING SUM(r.l) <> 1 OR SUM(r.c) <> 1 OR SUM(liveDigest) <> SUM(candidateDigest)
 ), faults AS (
   SELECT k.kind, frame, request, item,
     CASE k.kind WHEN 1 THEN CASE WHEN frame > 33336 OR frame = 33336 AND request >= 0 THEN 4 ELSE 0 END WHEN 2 THEN CASE WHEN frame > 33336 OR frame = 33336 AND request >= 0 THEN 4 ELSE 0 END ELSE 0 END AS cause,

@@ -86,6 +86,7 @@ func (v Amplitude) usable(id string) bool {
 //
 //	{"event_type":…,"user_id":…,"device_id":…,"time":…,"insert_id":…,"event_properties":{…}}
 //
+// with the context, as far as the configuration lets it pass, in front of event_properties and in them: see context.go.
 // An id that the vendor refuses is left out if the other one will do.
 func (v Amplitude) Form(e *pipeline.Event, f *tracker.Form) *tracker.Breach {
 	switch n := utf8.RuneCountInString(e.Name); {
@@ -118,8 +119,19 @@ func (v Amplitude) Form(e *pipeline.Event, f *tracker.Form) *tracker.Breach {
 	}
 	b = strconv.AppendInt(append(b, `,"time":`...), e.Time/1000, 10)
 	b = wire.AppendString(append(b, `,"insert_id":`...), e.Key)
+	b = appendContext(b, &e.Context)
 	b = append(b, `,"event_properties":{`...)
 	first := true
+	for name, text := range e.Context.Unplaced() {
+		if e.Property(name) != nil { // the event's own
+			continue
+		}
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = wire.AppendString(append(wire.AppendString(b, name), ':'), text)
+	}
 	for _, p := range e.Properties {
 		if wire.Depth(p.Value) >= maxDepth {
 			f.Warnings = append(f.Warnings, tracker.Warning{Code: "too_deep", Field: "event_properties." + p.Name, Text: fmt.Sprintf("nested more than %d deep; the property was left out", maxDepth)})

@@ -38,6 +38,7 @@ func Run(t *testing.T, s Subject) {
 		"a request is taken apart as it was assembled": roundTrip,
 		"values are as the client wrote them":          exact,
 		"what is let pass is taken whole":              taken,
+		"the context goes where it belongs":            contexts,
 		"statuses mean what they mean":                 statuses,
 		"nothing that comes back is too odd":           odd,
 	} {
@@ -199,6 +200,11 @@ func taken(t *testing.T, s Subject) {
 	ids := map[string]int{}
 	for _, f := range forms {
 		ids[f.Key]++
+	}
+	if !slices.ContainsFunc(forms, func(f *tracker.Form) bool {
+		return bytes.Contains(slices.Concat(f.Head, f.Body), []byte("Samsung Internet"))
+	}) {
+		t.Error("no event has a context")
 	}
 	for _, batch := range batches(s, forms, 1<<20) {
 		var r tracker.Request

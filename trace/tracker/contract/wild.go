@@ -52,6 +52,9 @@ func Wild(r *rand.Rand, n int) pipeline.Event {
 		names[name] = true
 		e.Properties = append(e.Properties, pipeline.Property{Name: name, Value: json.RawMessage(wildValue(r, 0))})
 	}
+	if r.IntN(3) == 0 {
+		e.Context = wildContext(r)
+	}
 	slices.SortFunc(e.Properties, func(a, b pipeline.Property) int { return strings.Compare(a.Name, b.Name) })
 	return e
 }

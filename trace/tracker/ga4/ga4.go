@@ -31,7 +31,8 @@ func (GA4) Traits() tracker.Traits {
 //
 //	{"name":…,"timestamp_micros":…,"params":{"event_id":…,"session_id":…,"engagement_time_msec":…,…}}
 //
-// and as Head the client_id and user_id, which stand once in a request.
+// and as Head what stands once in a request: client_id, user_id, and of the context what the configuration lets pass, as
+// user_location, ip_override and device.
 func (GA4) Form(e *pipeline.Event, f *tracker.Form) *tracker.Breach {
 	if e.DeviceID == "" {
 		return &tracker.Breach{Reason: "invalid id", Detail: "there is no client_id"}
@@ -53,6 +54,7 @@ func (GA4) Form(e *pipeline.Event, f *tracker.Form) *tracker.Breach {
 	if e.UserID != "" {
 		h = wire.AppendString(append(h, `,"user_id":`...), e.UserID)
 	}
+	h = appendContext(h, &e.Context, f)
 	f.Head, f.Group = h, string(h)
 
 	b := wire.AppendString(append(f.Body, `{"name":`...), name)
@@ -60,6 +62,7 @@ func (GA4) Form(e *pipeline.Event, f *tracker.Form) *tracker.Breach {
 	b = wire.AppendString(append(b, `,"params":{"event_id":`...), e.ID)
 	w := params{form: f, b: b, n: 1}
 	w.own(e)
+	w.context(e, name == "page_view")
 	w.others(e, name == "page_view")
 	f.Body = append(w.b, '}', '}')
 	if size := len(f.Head) + len(f.Body) + len(`{,"events":[]}`); size >= maxBody {

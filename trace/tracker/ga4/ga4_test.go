@@ -192,3 +192,49 @@ func TestLintKnowsTheReservedNames(t *testing.T) {
 		t.Errorf("the tracker's own parameters are not %d: %s", limits.Own, f.Body)
 	}
 }
+
+func TestContext(t *testing.T) {
+	full := pipeline.Context{Browser: "Chrome", Version: "126", OS: "Windows", Device: "tv", Language: "pt-BR", Country: "BR", IP: "203.0.113.0", Page: "https://www.example.com/a", Referrer: "https://r.example/"}
+	e := made("zone_delete")
+	e.Context = full
+	s, f := form(t, e)
+	if want := `"client_id":"device-1","user_location":{"country_id":"BR"},"device":{"category":"smart tv","language":"pt-BR","operating_system":"Windows","browser":"Chrome","browser_version":"126"}`; string(f.Head) != want || len(f.Warnings) > 0 {
+		t.Errorf("%s %+v", f.Head, f.Warnings)
+	}
+	if string(s.Params["page_location"]) != `"https://www.example.com/a"` || string(s.Params["page_referrer"]) != `"https://r.example/"` {
+		t.Errorf("%s", f.Body)
+	}
+	// What the event says of itself goes before what the request said; in a page view under the short names, too.
+	for _, row := range []struct{ name, property, location, pathname string }{
+		{"zone_delete", "page_location", `"own"`, ""}, {"zone_delete", "url", `"https://www.example.com/a"`, ""}, {"pageview", "url", `"own"`, ""}, {"pageview", "pathname", `"https://www.example.com/a"`, `"own"`},
+	} {
+		e := made(row.name, row.property, `"own"`)
+		e.Context = full
+		if s, f := form(t, e); string(s.Params["page_location"]) != row.location || string(s.Params["pathname"]) != row.pathname || strings.Count(string(f.Body), `"page_location"`) != 1 {
+			t.Errorf("%+v: %s", row, f.Body)
+		}
+	}
+	for _, row := range []struct {
+		context pipeline.Context
+		head    string
+		code    string
+	}{
+		{pipeline.Context{IP: "203.0.113.0"}, `,"ip_override":"203.0.113.0"`, ""},
+		{pipeline.Context{Device: "bot"}, ``, ""},
+		{pipeline.Context{Language: "fil", OS: "Linux"}, `,"device":{"operating_system":"Linux"}`, "VALUE_INVALID"},
+	} {
+		e.Context = row.context
+		_, f := form(t, e)
+		code := ""
+		for _, w := range f.Warnings {
+			code += w.Code
+		}
+		if string(f.Head) != `"client_id":"device-1"`+row.head || code != row.code {
+			t.Errorf("%+v: %s %+v", row.context, f.Head, f.Warnings)
+		}
+	}
+	e.Context = pipeline.Context{Referrer: "https://r.example/" + strings.Repeat("r", 500)}
+	if s, f := form(t, e); len(s.Params["page_referrer"]) != 422 || len(f.Warnings) != 1 || f.Warnings[0].Code != "VALUE_OUT_OF_BOUNDS" {
+		t.Errorf("%s %+v", s.Params["page_referrer"], f.Warnings)
+	}
+}

@@ -63,7 +63,7 @@ var page = map[string]string{"url": "page_location", "title": "page_title", "ref
 
 // others writes the event's properties, in their order, as far as the vendor takes them.
 func (w *params) others(e *pipeline.Event, view bool) {
-	located := e.Property("page_location") != nil || e.Property("url") != nil
+	located := e.Property("page_location") != nil || e.Property("url") != nil || e.Context.Page != ""
 	for i := range e.Properties {
 		p := &e.Properties[i]
 		name := p.Name

@@ -46,6 +46,9 @@ func (Heap) Traits() tracker.Traits {
 // Form writes
 //
 //	{"identity":…,"event":…,"timestamp":…,"idempotency_key":…,"properties":{…}}
+//
+// The vendor has no fields for the context: what the configuration lets pass of it are properties, context_country and the
+// like, unless the event has one so called.
 func (Heap) Form(e *pipeline.Event, f *tracker.Form) *tracker.Breach {
 	identity := e.UserID
 	if identity == "" {
@@ -66,6 +69,16 @@ func (Heap) Form(e *pipeline.Event, f *tracker.Form) *tracker.Breach {
 	b = wire.AppendString(append(b, `","idempotency_key":`...), e.Key)
 	b = append(b, `,"properties":{`...)
 	first := true
+	for name, text := range e.Context.Parts() {
+		if e.Property(name) != nil {
+			continue
+		}
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = wire.AppendString(append(wire.AppendString(b, name), ':'), text)
+	}
 	for _, p := range e.Properties {
 		if n := utf8.RuneCountInString(p.Name); n > maxText {
 			f.Warnings = append(f.Warnings, tracker.Warning{Code: "NAME_INVALID", Field: "properties", Text: "a property's name is too long; the property was left out"})

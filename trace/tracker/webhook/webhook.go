@@ -42,13 +42,15 @@ type Options struct {
 type Field struct {
 	Name string // in the request
 	// From is event, key, source, deviceId, userId, timestamp (RFC 3339), timestampMs, receivedAt, properties (all of
-	// them as an object), properties.NAME (one; absent if the event has none), or =TEXT for a constant.
+	// them as an object), properties.NAME (one; absent if the event has none), context (what the configuration lets pass
+	// of it, as an object; absent if that is nothing), context.PART (one, absent if it is not known), or =TEXT for a
+	// constant. PART is browser, browser_version, os, device, language, country, page, referrer or ip.
 	From string
 }
 
 // DefaultFields are those of Options.Fields.
 func DefaultFields() []Field {
-	return []Field{{"event", "event"}, {"source", "source"}, {"deviceId", "deviceId"}, {"userId", "userId"}, {"timestamp", "timestamp"}, {"receivedAt", "receivedAt"}, {"properties", "properties"}}
+	return []Field{{"event", "event"}, {"source", "source"}, {"deviceId", "deviceId"}, {"userId", "userId"}, {"timestamp", "timestamp"}, {"receivedAt", "receivedAt"}, {"properties", "properties"}, {"context", "context"}}
 }
 
 // Webhook is the vendor.
@@ -109,7 +111,9 @@ func New(o Options) (*Webhook, error) {
 			one.from, one.text = "=", wire.AppendString(nil, f.From[1:])
 		case strings.HasPrefix(f.From, "properties."):
 			one.from, one.arg = "properties.", strings.TrimPrefix(f.From, "properties.")
-		case !slices.Contains([]string{"event", "key", "source", "deviceId", "userId", "timestamp", "timestampMs", "receivedAt", "properties"}, f.From):
+		case strings.HasPrefix(f.From, "context.") && slices.Contains(parts, strings.TrimPrefix(f.From, "context.")):
+			one.from, one.arg = "context.", contextPrefix+strings.TrimPrefix(f.From, "context.")
+		case !slices.Contains([]string{"event", "key", "source", "deviceId", "userId", "timestamp", "timestampMs", "receivedAt", "properties", "context"}, f.From):
 			return nil, fmt.Errorf("webhook: the field %q is to come from %q, which is nothing an event has", f.Name, f.From)
 		}
 		names = append(names, f.Name)
@@ -139,6 +143,18 @@ func (w *Webhook) Form(e *pipeline.Event, f *tracker.Form) *tracker.Breach {
 			if e.Property(one.arg) == nil {
 				continue
 			}
+		case "context":
+			if context := appendContext(nil, &e.Context); len(context) > 0 {
+				b = append(append(b, one.name...), context...)
+			}
+			continue
+		case "context.":
+			for name, text := range e.Context.Parts() {
+				if name == one.arg {
+					b = wire.AppendString(append(b, one.name...), text)
+				}
+			}
+			continue
 		}
 		b = one.append(append(b, one.name...), e)
 	}

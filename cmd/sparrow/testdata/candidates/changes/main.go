@@ -1,11 +1,11 @@
-// Command changes is a candidate build with one seeded fault: it changes one byte in one event of about 5,000.
+// Command changes is a candidate build with one seeded fault: it changes one byte in each five-thousandth event.
 package main
 
 import (
 	"bytes"
 	"context"
-	"hash/fnv"
 	"os"
+	"sync/atomic"
 
 	"github.com/sparrowhq/sparrow/cmd"
 	"github.com/sparrowhq/sparrow/dispatcher"
@@ -13,13 +13,14 @@ import (
 	"github.com/sparrowhq/sparrow/warehouse"
 )
 
-type faulty struct{ warehouse.Appender }
+type faulty struct {
+	warehouse.Appender
+	events *atomic.Uint64
+}
 
 func (f faulty) Append(ctx context.Context, b *warehouse.Batch) (event.Cursor, error) {
 	for i, r := range b.Rows {
-		h := fnv.New32a()
-		h.Write([]byte(r.EventID))
-		if len(r.Data) > 0 && h.Sum32()%5_000 == 0 {
+		if len(r.Data) > 0 && f.events.Add(1)%5_000 == 0 {
 			data := bytes.Clone(r.Data)
 			data[len(data)-1] = ' '
 			b.Rows[i].Data = data
@@ -30,6 +31,6 @@ func (f faulty) Append(ctx context.Context, b *warehouse.Batch) (event.Cursor, e
 
 func main() {
 	os.Exit(cmd.Main(cmd.Extension{Dispatcher: func(o *dispatcher.Options) {
-		o.Warehouse = faulty{o.Warehouse}
+		o.Warehouse = faulty{o.Warehouse, new(atomic.Uint64)}
 	}}))
 }

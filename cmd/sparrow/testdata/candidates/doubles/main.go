@@ -1,10 +1,10 @@
-// Command doubles is a candidate build with one seeded fault: it writes one row in 5,000 twice.
+// Command doubles is a candidate build with one seeded fault: it writes each five-thousandth row twice.
 package main
 
 import (
 	"context"
-	"hash/fnv"
 	"os"
+	"sync/atomic"
 
 	"github.com/sparrowhq/sparrow/cmd"
 	"github.com/sparrowhq/sparrow/dispatcher"
@@ -12,15 +12,16 @@ import (
 	"github.com/sparrowhq/sparrow/warehouse"
 )
 
-type faulty struct{ warehouse.Appender }
+type faulty struct {
+	warehouse.Appender
+	events *atomic.Uint64
+}
 
 func (f faulty) Append(ctx context.Context, b *warehouse.Batch) (event.Cursor, error) {
 	rows := b.Rows[:0:0]
 	for _, r := range b.Rows {
 		rows = append(rows, r)
-		h := fnv.New32a()
-		h.Write([]byte(r.EventID))
-		if h.Sum32()%5_000 == 0 {
+		if f.events.Add(1)%5_000 == 0 {
 			rows = append(rows, r)
 		}
 	}
@@ -30,6 +31,6 @@ func (f faulty) Append(ctx context.Context, b *warehouse.Batch) (event.Cursor, e
 
 func main() {
 	os.Exit(cmd.Main(cmd.Extension{Dispatcher: func(o *dispatcher.Options) {
-		o.Warehouse = faulty{o.Warehouse}
+		o.Warehouse = faulty{o.Warehouse, new(atomic.Uint64)}
 	}}))
 }

@@ -1,10 +1,11 @@
-// Command loses is a candidate build with one seeded fault: it loses 1 event in 10,000, chosen by the event's id.
+// Command loses is a candidate build with one seeded fault: it loses 1 event in 10,000: each ten-thousandth
+// that it is given to store.
 package main
 
 import (
 	"context"
-	"hash/fnv"
 	"os"
+	"sync/atomic"
 
 	"github.com/sparrowhq/sparrow/cmd"
 	"github.com/sparrowhq/sparrow/dispatcher"
@@ -12,14 +13,15 @@ import (
 	"github.com/sparrowhq/sparrow/warehouse"
 )
 
-type faulty struct{ warehouse.Appender }
+type faulty struct {
+	warehouse.Appender
+	events *atomic.Uint64
+}
 
 func (f faulty) Append(ctx context.Context, b *warehouse.Batch) (event.Cursor, error) {
 	kept := b.Rows[:0:0]
 	for _, r := range b.Rows {
-		h := fnv.New32a()
-		h.Write([]byte(r.EventID))
-		if h.Sum32()%10_000 != 0 {
+		if f.events.Add(1)%10_000 != 0 {
 			kept = append(kept, r)
 		}
 	}
@@ -29,6 +31,6 @@ func (f faulty) Append(ctx context.Context, b *warehouse.Batch) (event.Cursor, e
 
 func main() {
 	os.Exit(cmd.Main(cmd.Extension{Dispatcher: func(o *dispatcher.Options) {
-		o.Warehouse = faulty{o.Warehouse}
+		o.Warehouse = faulty{o.Warehouse, new(atomic.Uint64)}
 	}}))
 }

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sparrowhq/sparrow/warehouse/bigquery/fake"
+)
+
+// bigQuery returns settings for the server that the environment names, as make test-bigquery needs it; otherwise for a
+// fake of our own, whose reads are DuckDB's.
+func bigQuery(t testing.TB) (text, prefix string) {
+	t.Helper()
+	project, endpoint, grpc := os.Getenv("SPARROW_BIGQUERY_PROJECT"), os.Getenv("SPARROW_BIGQUERY_ENDPOINT"), os.Getenv("SPARROW_BIGQUERY_GRPC")
+	prefix = "shop_"
+	if project != "" {
+		prefix = fmt.Sprintf("sparrow_test_%d_", time.Now().UnixMicro())
+		t.Logf("the datasets whose names begin with %s stay: delete them when they are not needed any more", prefix)
+	} else {
+		server, err := fake.Start(fake.Options{Hidden: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { server.Close() })
+		project, endpoint, grpc = "project", server.REST(), server.GRPC()
+	}
+	return fmt.Sprintf("warehouse: {engine: bigquery}\nbigquery: {project: %q, prefix: %q, location: %q, credentials_file: %q, endpoint: %q, grpc: %q}\n",
+		project, prefix, os.Getenv("SPARROW_BIGQUERY_LOCATION"), os.Getenv("SPARROW_BIGQUERY_CREDENTIALS_FILE"), endpoint, grpc), prefix
+}
+
+// With BigQuery as the warehouse: events, PASS, a cutover, and then a candidate that forgets events, which FAILs and is
+// refused the next cutover.
+func TestProofBigQuery(t *testing.T) {
+	text, prefix := bigQuery(t)
+	s := up(t, "--config", settings(t, noTrackers(t), noTrackers(t), text))
+	n := choose(200, 20_000)
+	send := func(seed int) {
+		s.must("send", "--generate", fmt.Sprint(n), "--seed", fmt.Sprint(seed), "--batch", "20", "--acks", t.TempDir()+"/acks")
+	}
+	// counted wants each of the datasets to hold so many events, once each.
+	counted := func(want int, names ...string) {
+		t.Helper()
+		for _, name := range names {
+			rows := s.query("SELECT COUNT(*) AS n, COUNT(DISTINCT eventId) AS ids FROM " + prefix + name + ".raw")
+			if got := strings.Join(rows[0], " "); got != fmt.Sprintf("%d %d", want, want) {
+				t.Errorf("%s holds %s rows and events, want %d", name, got, want)
+			}
+		}
+	}
+	s.must("deploy", "candidate")
+	send(1)
+	out, status := s.run("compare", "--wait", "5m")
+	if status != 0 {
+		t.Fatalf("the same build: exit status %d, want 0\n%s", status, out)
+	}
+	s.must("deploy", "cutover", "--reason", "passed")
+	send(2)
+	s.settled()
+	counted(2*n, "green", "blue", "live", "staging")
+	if st := s.status(); st.Live != "blue" {
+		t.Errorf("%s is live after the cutover", st.Live)
+	}
+	// The allowlist grows: so does raw_normalized, of what was stored before, too.
+	s.must("trace", "reload", "--stack", "green", write(t, "wider.yaml",
+		"sources: {dev: {keys: [dev], origins: [none]}}\nevents: {pageview: {properties: {pathname: url, duration: integer}}}\n"))
+	s.await("raw_normalized has a new column", 2*time.Minute, func() error {
+		if out, status := s.run("query", "SELECT COUNT(duration) AS n FROM "+prefix+"green.raw_normalized"); status != 0 {
+			return fmt.Errorf("exit status %d\n%s", status, out)
+		}
+		return nil
+	})
+	if s.number("SELECT COUNT(duration) AS n FROM "+prefix+"green.raw_normalized") == 0 {
+		t.Error("raw_normalized has no durations")
+	}
+	s.must("deploy", "candidate", "--binary", binary(t, "./testdata/candidates/forgets"))
+	send(3)
+	out, status = s.run("compare", "--wait", "5m")
+	if status != 1 || !strings.Contains(out, "signup") {
+		t.Fatalf("a candidate that forgets: exit status %d, want 1 and the event's name\n%s", status, out)
+	}
+	if _, status := s.run("deploy", "cutover", "--reason", "failed"); status == 0 {
+		t.Error("a cutover went through on a FAIL")
+	}
+	counted(3*n, "blue", "live")
+	if forgotten := s.number("SELECT COUNT(*) AS n FROM " + prefix + "live.raw AS l LEFT JOIN " + prefix + "staging.raw AS s ON s.eventId = l.eventId WHERE s.eventId IS NULL AND l.event = 'signup'"); forgotten == 0 {
+		t.Error("the candidate forgot nothing")
+	}
+}

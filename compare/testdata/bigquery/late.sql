@@ -1,0 +1,2 @@
+SELECT DISTINCT stage, DIV((frame - 3), 9) AS bucket
+FROM blue.corrections_log WHERE revision > 0 AND stage IN ('trace', 'ga4', 'o\'hara') AND run = 0 AND frame BETWEEN 3 AND 33335

@@ -1,0 +1,178 @@
+package bigquery
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
+	"github.com/sparrowhq/sparrow/warehouse/bigquery/fake"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// golden compares statements with a file of testdata.
+func golden(t *testing.T, name string, statements []string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	got := strings.Join(statements, ";\n\n") + ";\n"
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); d != "" {
+		t.Errorf("%s (run with -update to accept): -want +got\n%s", path, d)
+	}
+}
+
+// TestStatements shows every statement in full.
+func TestStatements(t *testing.T) {
+	n := names{"my-project", "shop_"}
+	made, err := Statements(Options{Project: n.project, Prefix: n.prefix, Location: "EU"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "init.sql", made)
+
+	var timeline event.Timeline
+	for i, c := range []event.Control{{Kind: event.Initial, Live: event.Green}, {Kind: event.Cutover, Live: event.Blue}, {Kind: event.Rollback, Live: event.Green, From: 40}} {
+		c.Format, c.Generation = event.ControlFormat, uint64(i+1)
+		if head, ok := timeline.Head(); ok {
+			c.Previous = head.Hash()
+		}
+		data, err := c.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := event.DecodeRecord(uint64(1+30*i), data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if timeline, err = timeline.Append(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	columns := properties{
+		event.Green: {{Name: "plan", Keys: []string{"plan"}, Type: "string"}, {Name: "Cart.Total", Keys: []string{"Cart", "Total"}, Type: "number"}, {Name: "n", Keys: []string{"n"}, Type: "integer"}, {Name: "at", Keys: []string{"at"}, Type: "time"}},
+		event.Blue:  {{Name: "plan", Keys: []string{"plan"}, Type: "json"}, {Name: "ok", Keys: []string{`it's "ok" \ é`}, Type: "boolean"}, {Name: "n", Keys: []string{"n"}, Type: "string"}},
+	}
+	golden(t, "views.sql", n.cutViews(timeline, columns))
+	golden(t, "columns.sql", []string{n.addColumns(rawLog.table(event.Green), rawColumns[:2])})
+}
+
+// TestInitAgain makes everything, and changes nothing the second time.
+func TestInitAgain(t *testing.T) {
+	s := start(t, fake.Options{})
+	o := options(s)
+	if err := Init(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	jobs := s.Calls("jobs.insert")
+	if err := Init(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.Calls("jobs.insert") - jobs; n != 0 {
+		t.Errorf("%d statements the second time, want none", n)
+	}
+	e := open(t, o)
+	defer e.Close()
+	j := newTraffic(t, 10)
+	appendAll(t, e, j)
+	if err := Init(t.Context(), o); err != nil { // beside a warehouse that runs
+		t.Fatal(err)
+	}
+	j.frames += 5
+	for _, stack := range event.Stacks() {
+		if _, err := e.Append(t.Context(), j.batch(stack, warehouse.Raw, event.Cursor{Frame: 12}, j.end())); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestColumnsThatAreMissingAreAdded takes a column away, as a table of an earlier build lacks it: before a start, and
+// under a warehouse that runs.
+func TestColumnsThatAreMissingAreAdded(t *testing.T) {
+	s := start(t, fake.Options{})
+	e := open(t, options(s))
+	j := newTraffic(t, 10)
+	half := event.Cursor{Frame: 6}
+	if _, err := e.Append(t.Context(), j.batch(event.Green, warehouse.Raw, event.Cursor{}, half)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RemoveColumn(t.Context(), "green", "raw_log", "number"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Append(t.Context(), j.batch(event.Green, warehouse.Raw, half, event.Cursor{Frame: 8})); err != nil {
+		t.Fatalf("a column went missing: %v", err)
+	}
+	e.Close()
+	if err := s.RemoveColumn(t.Context(), "green", "raw_log", "number"); err != nil {
+		t.Fatal(err)
+	}
+	e = open(t, options(s))
+	defer e.Close()
+	if _, err := e.Append(t.Context(), j.batch(event.Green, warehouse.Raw, event.Cursor{Frame: 8}, j.end())); err != nil {
+		t.Fatal(err)
+	}
+	want := int64(len(j.batch(event.Green, warehouse.Raw, event.Cursor{}, j.end()).Rows))
+	err := e.each(t.Context(), "SELECT COUNT(*), COUNT(DISTINCT eventId) FROM green.raw", func(r []any) error {
+		if r[0] != want || r[1] != want {
+			t.Errorf("%v rows, %v events; want %d", r[0], r[1], want)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNewerTablesAreRefused plants what a newer build would have written.
+func TestNewerTablesAreRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"Written by Sparrow; do not edit. format=2 writer=x": "run the newer build",
+		"raw events, ask Ann":                                "set it to",
+	} {
+		_, err := parseDescription("green.raw_log", text)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want an error that says: %s", text, err, want)
+		}
+	}
+	d := description{}
+	for _, s := range []string{"projects/p/datasets/d/tables/t/streams/a", "b", "c"} {
+		d = d.claimed(s)
+	}
+	got, err := parseDescription("t", describe(d))
+	if err != nil || got.writer != "c" || !cmp.Equal(got.before, []string{"b", "projects/p/datasets/d/tables/t/streams/a"}) {
+		t.Errorf("read back %+v, %v", got, err)
+	}
+}
+
+// TestScannedBytesAreBounded has the server say what a query would cost.
+func TestScannedBytesAreBounded(t *testing.T) {
+	s := start(t, fake.Options{Scanned: 5 << 30})
+	o := options(s)
+	o.MaxScanned = 4 << 30
+	e := open(t, o)
+	defer e.Close()
+	before := s.Calls("jobs.getQueryResults")
+	_, err := e.Query(t.Context(), warehouse.Query{SQL: "SELECT * FROM green.raw"})
+	if err == nil || !strings.Contains(err.Error(), "bytes") {
+		t.Errorf("%v, want the query refused for what it scans", err)
+	}
+	if s.Calls("jobs.getQueryResults") != before {
+		t.Error("the query ran")
+	}
+}

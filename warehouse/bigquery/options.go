@@ -1,0 +1,84 @@
+package bigquery
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/sparrowhq/sparrow/telemetry"
+)
+
+// Options configure Open. Every zero value means its default.
+type Options struct {
+	Project     string // that holds the datasets and pays; required
+	Prefix      string // before the names of the datasets green, blue, live, staging and sparrow; empty: none
+	Location    string // of datasets that are made, as EU; empty: as BigQuery has it
+	Credentials string // service-account file; empty: application default credentials, or none for endpoints of one's own
+
+	Endpoint string // REST API of another server, as http://127.0.0.1:9050; empty: Google's
+	GRPC     string // Storage API of another server, as 127.0.0.1:9060, without TLS; empty: Google's
+
+	Telemetry *telemetry.Telemetry // nil: nobody listens
+
+	QueueBytes   int64         // bytes of batches that may wait per stack and table; 64 MiB
+	QueueBatches int           // batches that may wait per stack and table; 1,024
+	AppendBytes  int           // bytes of one append; 8 MiB; BigQuery takes less than 10 MB
+	CallTimeout  time.Duration // for one append to be answered; 30 s
+	Patience     time.Duration // for which an append whose outcome is unknown is sent again before its callers are told; 20 s
+
+	Queries    int           // queries that run at the same time; others wait; 4
+	Limit      int           // rows in an answer that names no limit; 100,000
+	MaxWait    time.Duration // for a query, reading its answer included, if it names no shorter time; 1 min
+	MaxScanned int64         // bytes that one query may be billed for; 100 GiB
+
+	restTimeout time.Duration // for one REST call of ours, its repetitions by the client library included; 1 min
+	firstPause  time.Duration // before what failed is tried again, then twice as long each time; 100 ms
+}
+
+var (
+	projectForm = regexp.MustCompile(`^[a-z][a-z0-9.:-]*[a-z0-9]$`)
+	prefixForm  = regexp.MustCompile(`^[A-Za-z0-9_]{0,64}$`)
+	placeForm   = regexp.MustCompile(`^[A-Za-z0-9-]*$`)
+)
+
+// maxAppend is what an append may have at most, with room for what is around the rows: BigQuery takes less than 10 MB.
+const maxAppend = 9_500_000
+
+func (o *Options) applyDefaults() error {
+	switch {
+	case o.Project == "":
+		return errors.New("warehouse: Project is required: name the Google Cloud project")
+	case !projectForm.MatchString(o.Project):
+		return fmt.Errorf("warehouse: project %q: want a project id, as my-project-1", o.Project)
+	case !prefixForm.MatchString(o.Prefix):
+		return fmt.Errorf("warehouse: dataset prefix %q: want letters, digits and underscores", o.Prefix)
+	case !placeForm.MatchString(o.Location):
+		return fmt.Errorf("warehouse: location %q: want a region, as EU or europe-west1", o.Location)
+	case (o.Endpoint == "") != (o.GRPC == ""):
+		return fmt.Errorf("warehouse: endpoint %q and Storage API %q: name both or neither, or rows would go to one server and be read from another", o.Endpoint, o.GRPC)
+	case o.AppendBytes > maxAppend:
+		return fmt.Errorf("warehouse: appends of %d bytes: BigQuery takes %d at most", o.AppendBytes, maxAppend)
+	}
+	if o.Telemetry == nil {
+		o.Telemetry = telemetry.Discard()
+	}
+	def(&o.QueueBytes, 64<<20)
+	def(&o.QueueBatches, 1024)
+	def(&o.AppendBytes, 8<<20)
+	def(&o.CallTimeout, 30*time.Second)
+	def(&o.Patience, 20*time.Second)
+	def(&o.Queries, 4)
+	def(&o.Limit, 100_000)
+	def(&o.MaxWait, time.Minute)
+	def(&o.MaxScanned, 100<<30)
+	def(&o.restTimeout, time.Minute)
+	def(&o.firstPause, 100*time.Millisecond)
+	return nil
+}
+
+func def[T comparable](v *T, d T) {
+	if *v == *new(T) {
+		*v = d
+	}
+}

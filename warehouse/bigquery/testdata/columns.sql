@@ -1,0 +1,1 @@
+ALTER TABLE `my-project`.`shop_green`.`raw_log` ADD COLUMN IF NOT EXISTS `eventId` STRING, ADD COLUMN IF NOT EXISTS `timestamp` TIMESTAMP;

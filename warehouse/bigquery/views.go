@@ -1,0 +1,156 @@
+package bigquery
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sparrowhq/sparrow/event"
+)
+
+// list writes columns as a SELECT names them, after a prefix.
+func list(prefix string, columns []column) string {
+	var out []string
+	for _, c := range columns {
+		out = append(out, prefix+quote(c.name))
+	}
+	return strings.Join(out, ", ")
+}
+
+// events selects the events' rows of a log: those with a day, and the few whose time is in no partition. Both halves
+// name their partitions by the table's own column, so that BigQuery reads no others.
+func (n names) events(l log, stack event.Stack, more ...column) string {
+	from := n.in(string(stack), string(l))
+	columns := slices.Concat(l.columns(), more)
+	odd := strings.Replace(list("", columns), quote("timestamp"), "TIMESTAMP_MICROS(micros) AS `timestamp`", 1)
+	return "SELECT " + list("", columns) + "\nFROM " + from + "\nWHERE `timestamp` IS NOT NULL\nUNION ALL\n" +
+		"SELECT " + odd + "\nFROM " + from + "\nWHERE `timestamp` IS NULL AND micros IS NOT NULL"
+}
+
+// marks selects the marks of all logs of the given kinds.
+func (n names) marks(columns string, of ...log) string {
+	var parts []string
+	for _, stack := range event.Stacks() {
+		for _, l := range of {
+			parts = append(parts, fmt.Sprintf("SELECT '%s' AS stack, %s\nFROM %s\nWHERE `timestamp` IS NULL AND cursorStage IS NOT NULL", stack, columns, n.in(string(stack), string(l))))
+		}
+	}
+	return strings.Join(parts, "\nUNION ALL\n")
+}
+
+// fixedViews are those that do not depend on the timeline.
+func (n names) fixedViews() []string {
+	view := func(dataset, name, sql string) string {
+		return "CREATE OR REPLACE VIEW " + n.in(dataset, name) + " AS\n" + sql
+	}
+	out := []string{
+		// For whoever asks by the served API, and knows no settings.
+		view(shared, "datasets", "SELECT '"+n.prefix+"' AS prefix"),
+		view(shared, "timeline", "SELECT sequence, generation, kind, live, `from`, `at`, record\nFROM "+n.table(timelineLog)+
+			"\nWHERE TRUE\nQUALIFY ROW_NUMBER() OVER (PARTITION BY sequence ORDER BY generation) = 1"),
+		view(shared, "cursors", `SELECT stack, run, cursorStage AS stage, cursorJournal AS journal, frame, request,
+  CAST(SUM(cursorRows) OVER (PARTITION BY stack, run, cursorStage) AS INT64) AS `+"`rows`"+`
+FROM (
+`+n.marks("run, frame, request, item, cursorStage, cursorJournal, cursorRows", logs...)+`
+) AS m
+WHERE TRUE
+QUALIFY ROW_NUMBER() OVER (PARTITION BY stack, run, cursorStage ORDER BY frame DESC, request DESC, item DESC) = 1`),
+		view(shared, "journals", `SELECT j.id, j.first, COALESCE(MAX(CASE WHEN m.request > 0 OR m.frame = 0 THEN m.frame ELSE m.frame - 1 END), j.first) AS highest
+FROM (SELECT id, MIN(first) AS first FROM `+n.table(journalsLog)+` GROUP BY id) AS j
+LEFT JOIN (
+`+n.marks("run, frame, request, cursorJournal", rawLog, outcomesLog)+`
+) AS m ON m.cursorJournal = j.id AND m.run = 0
+GROUP BY j.id, j.first`),
+	}
+	for _, stack := range event.Stacks() {
+		out = append(out,
+			view(string(stack), "raw", n.events(rawLog, stack)),
+			view(string(stack), "outcomes", n.outcomes(stack)))
+	}
+	return out
+}
+
+// outcomes selects the latest revision of every outcome of a stack.
+func (n names) outcomes(stack event.Stack) string {
+	const key = "run, stage, frame, request, item"
+	var same []string
+	for _, c := range strings.Split(key, ", ") {
+		same = append(same, "c."+c+" = o."+c)
+	}
+	return "WITH corrections AS (\n" + n.events(correctionsLog, stack, column{"number", ""}) + "\n)\n" +
+		"SELECT " + list("o.", outcomeColumns) + "\nFROM (\n" + n.events(outcomesLog, stack) + "\n) AS o\n" +
+		"WHERE NOT EXISTS (SELECT 1 FROM corrections AS c WHERE " + strings.Join(same, " AND ") + ")\n" +
+		"UNION ALL\nSELECT " + list("", outcomeColumns) + "\nFROM corrections\n" +
+		"WHERE TRUE\nQUALIFY ROW_NUMBER() OVER (PARTITION BY " + key + " ORDER BY revision DESC, number DESC) = 1"
+}
+
+// role is a dataset of views that shows, of each frame, the stack that has a certain role for it.
+type role struct {
+	dataset string
+	other   bool // the stack that is not live
+}
+
+var roles = []role{{"live", false}, {"staging", true}}
+
+// spans are the frames for which stack has the role.
+func (r role) spans(t event.Timeline, stack event.Stack) []event.Span {
+	if r.other {
+		stack = stack.Other()
+	}
+	return t.Spans(stack)
+}
+
+// now is the stack that has the role for frames still to come; empty before the first control record.
+func (r role) now(t event.Timeline) event.Stack {
+	if live := t.Live(); live == "" || !r.other {
+		return live
+	}
+	return t.Live().Other()
+}
+
+// cutViews are those that depend on the timeline or on the columns of raw_normalized: live and staging cut both stacks'
+// views by frame ranges, the timeline's as literals, so that BigQuery skips what lies outside by the bounds of its
+// clustered blocks. Those of the stacks come first, since the others read them.
+func (n names) cutViews(t event.Timeline, all properties) []string {
+	out := n.stackViews(all)
+	for _, r := range roles {
+		for _, of := range []struct {
+			name    string
+			columns []column
+		}{{"raw", rawColumns}, {"outcomes", outcomeColumns}} {
+			var parts []string
+			for _, stack := range event.Stacks() {
+				parts = append(parts, fmt.Sprintf("SELECT %s, '%s' AS stack\nFROM %s\nWHERE run = 0 AND %s",
+					list("", of.columns), stack, n.in(string(stack), of.name), within(r.spans(t, stack))))
+			}
+			out = append(out, "CREATE OR REPLACE VIEW "+n.in(r.dataset, of.name)+" AS\n"+strings.Join(parts, "\nUNION ALL\n"))
+		}
+		out = append(out, n.normalizedUnion(r, t, all))
+	}
+	return out
+}
+
+// stackViews are the stacks' own raw_normalized.
+func (n names) stackViews(all properties) []string {
+	var out []string
+	for _, stack := range event.Stacks() {
+		out = append(out, n.normalizedView(stack, all[stack]))
+	}
+	return out
+}
+
+// within is the condition that frame lies in one of the spans.
+func within(spans []event.Span) string {
+	if len(spans) == 0 {
+		return "FALSE"
+	}
+	var or []string
+	for _, s := range spans {
+		if s.Last == 0 {
+			or = append(or, fmt.Sprintf("frame >= %d", s.First))
+		} else {
+			or = append(or, fmt.Sprintf("frame BETWEEN %d AND %d", s.First, s.Last))
+		}
+	}
+	return "(" + strings.Join(or, " OR ") + ")"
+}
