@@ -52,7 +52,7 @@ func check(t *testing.T, statements string) (int, string) {
 func TestStatements(t *testing.T) {
 	for _, c := range []struct{ name, sql, refused string }{
 		{"reads a view", "SELECT eventId, next FROM `p`.`d`.`raw` WHERE next > 7", ""},
-		{"a name without project", "SELECT next FROM d.raw JOIN `p`.d_green.raw USING (eventId)", ""},
+		{"a name without project", "SELECT next FROM d.raw AS a JOIN `p`.d_green.raw AS b USING (eventId)", ""},
 		{"a name without prefix", "SELECT eventId FROM green.raw", ""},
 		{"a name in the default dataset", "SELECT next FROM raw", ""},
 		{"a name of another dataset alone", "SELECT x FROM other", "other"},
