@@ -44,6 +44,9 @@ var allowed = map[string]map[string]string{
 		"telemetry":       "metrics",
 	},
 	"warehouse/bigquery/fake": {},
+	"warehouse/bigquery/fake/serve": {
+		"warehouse/bigquery/fake": "it runs the fake as a process",
+	},
 	"warehouse/served": {
 		"event":     "batches carry positions",
 		"warehouse": "it serves an engine and is one",
