@@ -23,18 +23,19 @@ func TestBigQueryByHand(t *testing.T) {
 	defer google.Close()
 	bin := build(t, "./sparrow")
 	dir := t.TempDir()
-	a := freePorts(t, 5)
+	a := freePorts(t, 8)
 	settings := filepath.Join(dir, "sparrow.yaml")
 	if err := os.WriteFile(settings, fmt.Appendf(nil, `
 data: %s
 clients: {listen: %q}
 admin: {listen: %q}
 stacks:
-  green: {url: "http://%s"}
-  blue: {url: "http://%s"}
+  green: {url: "http://%s", trace: {url: "http://%s"}}
+  blue: {url: "http://%s", trace: {url: "http://%s"}}
 warehouse: {url: "http://%s", engine: bigquery}
+sandbox: {url: "http://%s"}
 bigquery: {project: my-project, endpoint: %q, grpc: %q}
-`, filepath.Join(dir, "data"), a[0], a[1], a[2], a[3], a[4], google.REST(), google.GRPC()), 0o600); err != nil {
+`, filepath.Join(dir, "data"), a[0], a[1], a[2], a[5], a[3], a[6], a[4], a[7], google.REST(), google.GRPC()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r := &running{t: t, bin: bin}
@@ -79,7 +80,7 @@ bigquery: {project: my-project, endpoint: %q, grpc: %q}
 		return c
 	}
 	warehouse := spawn("warehouse")
-	for _, args := range [][]string{{"dispatcher", "--stack", "green"}, {"dispatcher", "--stack", "blue"}, {"mirror"}} {
+	for _, args := range [][]string{{"sandbox"}, {"trace", "--stack", "green"}, {"trace", "--stack", "blue"}, {"dispatcher", "--stack", "green"}, {"dispatcher", "--stack", "blue"}, {"mirror"}} {
 		spawn(args...)
 	}
 	r.await("doctor finds nothing wrong", func() error {

@@ -52,14 +52,11 @@ func RunIn(t *testing.T, d Dialect, open func(t *testing.T) warehouse.Warehouse)
 		{"ManyOutcomes", manyOutcomes},
 		{"ConcurrentStages", concurrentStages},
 
-		{"DigestsAreOfWhatIsStored", digests},
-		{"ErasedPersonLeavesTombstones", erasure},
-
 		{"NormalisedHasFixedColumnsAtFirst", fixedOnly},
 		{"NormalisedTypes", typedColumns},
 		{"NormalisedNamesAreOnlyNames", oddNames},
 		{"NormalisedFollowsTheRoles", leadingColumns},
-	}, d.queries...) {
+	}, d.own...) {
 		t.Run(c.name, func(t *testing.T) {
 			if d.parallel {
 				t.Parallel()
