@@ -75,11 +75,45 @@ func Take(ctx context.Context, o Options) ([]Stage, error) {
 
 type counter struct {
 	o       Options
+	words   words
 	first   int64 // frame from which on to look
 	cursors map[warehouse.Stage]event.Cursor
 }
 
+// words are what engines say differently.
+type words struct {
+	dataset string // of the stack
+	instant string // a timestamp of the parameter, which is microseconds
+	micros  string // the other way, of %s
+}
+
+// speak finds out in which words the engine is asked, as compare does.
+func (c *counter) speak(ctx context.Context) error {
+	c.words = words{dataset: string(c.o.Stack), instant: "make_timestamp(?)", micros: "epoch_us(%s)"}
+	rows, err := c.o.Warehouse.Query(ctx, warehouse.Query{SQL: "SELECT 1 AS one"})
+	if err != nil {
+		return err
+	}
+	integer := rows.Columns[0].Type
+	if err := rows.Close(); err != nil || integer != "INT64" {
+		return err
+	}
+	// BigQuery
+	c.words.instant, c.words.micros = "TIMESTAMP_MICROS(?)", "UNIX_MICROS(%s)"
+	return c.each(ctx, "SELECT prefix FROM datasets", nil, func(row []any) error {
+		prefix, ok := row[0].(string)
+		if !ok || strings.Trim(prefix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
+			return errors.New("the warehouse says that the names of its datasets begin with something else than letters, digits and _")
+		}
+		c.words.dataset = prefix + c.words.dataset
+		return nil
+	})
+}
+
 func (c *counter) take(ctx context.Context) ([]Stage, error) {
+	if err := c.speak(ctx); err != nil {
+		return nil, err
+	}
 	if err := c.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -119,7 +153,7 @@ func (c *counter) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.each(ctx, fmt.Sprintf(`SELECT min(frame) FROM %s.raw WHERE run = 0 AND "timestamp" >= make_timestamp(?)`, c.o.Stack), []any{c.o.Since.UnixMicro()}, func(row []any) error {
+	return c.each(ctx, fmt.Sprintf(`SELECT min(r.frame) FROM %s.raw r WHERE r.run = 0 AND r.timestamp >= %s`, c.words.dataset, c.words.instant), []any{c.o.Since.UnixMicro()}, func(row []any) error {
 		c.first = number(row[0])
 		return nil
 	})
@@ -140,11 +174,11 @@ func (c *counter) belongs(s *Stage, args []any) (string, []any) {
 // behind counts events beyond the cursor.
 func (c *counter) behind(ctx context.Context, s *Stage) error {
 	at := []any{c.first, c.o.Before.UnixMicro(), int64(s.Cursor.Frame), int64(s.Cursor.Frame), int64(s.Cursor.Request)}
-	sql := fmt.Sprintf(`SELECT count(*), coalesce(epoch_us(min(r."timestamp")), 0) FROM %s.raw r`, c.o.Stack)
-	where := ` WHERE r.run = 0 AND r.frame >= ? AND r."timestamp" < make_timestamp(?) AND (r.frame > ? OR r.frame = ? AND r.request >= ?)`
+	sql := fmt.Sprintf(`SELECT count(*), coalesce(`+c.words.micros+`, 0) FROM %s.raw r`, "min(r.timestamp)", c.words.dataset)
+	where := ` WHERE r.run = 0 AND r.frame >= ? AND r.timestamp < ` + c.words.instant + ` AND (r.frame > ? OR r.frame = ? AND r.request >= ?)`
 	if s.Stage != warehouse.Trace {
 		// What trace has not decided may belong to the tracker.
-		sql += fmt.Sprintf(` LEFT JOIN %s.outcomes t ON t.run = 0 AND t.stage = 'trace' AND t.frame = r.frame AND t.request = r.request AND t.item = r.item`, c.o.Stack)
+		sql += fmt.Sprintf(` LEFT JOIN %s.outcomes t ON t.run = 0 AND t.stage = 'trace' AND t.frame = r.frame AND t.request = r.request AND t.item = r.item`, c.words.dataset)
 		var mine string
 		mine, at = c.belongs(s, at)
 		where += " AND (t.outcome IS NULL OR " + mine + ")"
@@ -159,11 +193,15 @@ func (c *counter) behind(ctx context.Context, s *Stage) error {
 func (c *counter) lost(ctx context.Context, s *Stage) error {
 	below := ` r.run = 0 AND r.frame >= ? AND (r.frame < ? OR r.frame = ? AND r.request < ?)`
 	at := []any{c.first, int64(s.Cursor.Frame), int64(s.Cursor.Frame), int64(s.Cursor.Request)}
-	from := fmt.Sprintf(` FROM %[1]s.raw r ANTI JOIN (SELECT frame, request, item FROM %[1]s.outcomes WHERE run = 0 AND stage = 'trace') o USING (frame, request, item) WHERE`, c.o.Stack) + below
+	none := ` AND o.frame IS NULL`
+	from := fmt.Sprintf(` FROM %[1]s.raw r
+		LEFT JOIN %[1]s.outcomes o ON o.run = 0 AND o.stage = 'trace' AND o.frame = r.frame AND o.request = r.request AND o.item = r.item
+		WHERE`, c.words.dataset) + below + none
 	if s.Stage != warehouse.Trace {
-		from = fmt.Sprintf(` FROM %[1]s.raw r JOIN %[1]s.outcomes t ON t.run = 0 AND t.stage = 'trace' AND t.frame = r.frame AND t.request = r.request AND t.item = r.item
-			ANTI JOIN (SELECT frame, request, item FROM %[1]s.outcomes WHERE run = 0 AND stage = ?) o ON o.frame = r.frame AND o.request = r.request AND o.item = r.item
-			WHERE t.build = ? AND`, c.o.Stack) + below
+		from = fmt.Sprintf(` FROM %[1]s.raw r
+			JOIN %[1]s.outcomes t ON t.run = 0 AND t.stage = 'trace' AND t.frame = r.frame AND t.request = r.request AND t.item = r.item
+			LEFT JOIN %[1]s.outcomes o ON o.run = 0 AND o.stage = ? AND o.frame = r.frame AND o.request = r.request AND o.item = r.item
+			WHERE t.build = ? AND`, c.words.dataset) + below + none
 		at = append([]any{string(s.Stage), c.o.Build}, at...)
 		var mine string
 		mine, at = c.belongs(s, at)
@@ -176,7 +214,7 @@ func (c *counter) lost(ctx context.Context, s *Stage) error {
 	if err != nil || s.Lost == 0 || c.o.Examples == 0 {
 		return err
 	}
-	return c.each(ctx, `SELECT r.frame, r.request, r.item, r."eventId", r.event`+from+fmt.Sprintf(` ORDER BY ALL LIMIT %d`, c.o.Examples), at, func(row []any) error {
+	return c.each(ctx, `SELECT r.frame, r.request, r.item, r.eventId, r.event`+from+fmt.Sprintf(` ORDER BY 1, 2, 3 LIMIT %d`, c.o.Examples), at, func(row []any) error {
 		x := Case{Position: event.Position{Frame: uint64(number(row[0])), Request: uint32(number(row[1])), Item: uint32(number(row[2]))}}
 		x.EventID, _ = row[3].(string)
 		x.Event, _ = row[4].(string)
@@ -188,7 +226,7 @@ func (c *counter) lost(ctx context.Context, s *Stage) error {
 // outcomes counts what became of those that are final.
 func (c *counter) outcomes(ctx context.Context, s *Stage) error {
 	s.Outcomes = []Outcome{}
-	sql := fmt.Sprintf(`SELECT outcome, coalesce(reason, ''), count(*) AS n FROM %s.outcomes WHERE run = 0 AND stage = ? AND frame >= ? GROUP BY 1, 2 ORDER BY n DESC, 1, 2 LIMIT 100`, c.o.Stack)
+	sql := fmt.Sprintf(`SELECT outcome, coalesce(reason, ''), count(*) AS n FROM %s.outcomes WHERE run = 0 AND stage = ? AND frame >= ? GROUP BY 1, 2 ORDER BY n DESC, 1, 2 LIMIT 100`, c.words.dataset)
 	return c.each(ctx, sql, []any{string(s.Stage), c.first}, func(row []any) error {
 		o := Outcome{Events: uint64(number(row[2]))}
 		o.Outcome, _ = row[0].(string)
