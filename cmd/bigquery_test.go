@@ -113,6 +113,9 @@ bigquery: {project: my-project, endpoint: %q, grpc: %q}
 		}
 		return nil
 	})
+	if out, err := run("trace", "learn", "--out", filepath.Join(dir, "learnt.yaml")); err != nil {
+		t.Errorf("learn: %v\n%s", err, out)
+	}
 	if out, err := run("query", "DROP TABLE green.raw_log"); err == nil || !strings.Contains(out, "SELECT") {
 		t.Errorf("a query that writes: %v\n%s", err, out)
 	}

@@ -252,8 +252,16 @@ func (p *program) rowsOfRaw(ctx context.Context, most int, failed *error) iter.S
 				return err
 			}
 			defer w.Close()
+			d, err := warehouse.DialectOf(ctx, w)
+			if err != nil {
+				return err
+			}
+			sample := " USING SAMPLE reservoir(%d ROWS) REPEATABLE (1)"
+			if d.Google {
+				sample = " ORDER BY FARM_FINGERPRINT(eventId) LIMIT %d" // BigQuery samples tables only, and live.raw is a view
+			}
 			rows, err := w.Query(ctx, warehouse.Query{
-				SQL:   fmt.Sprintf("SELECT data FROM live.raw WHERE data IS NOT NULL USING SAMPLE reservoir(%d ROWS) REPEATABLE (1)", most),
+				SQL:   fmt.Sprintf("SELECT data FROM "+d.Dataset("live")+".raw WHERE data IS NOT NULL"+sample, most),
 				Limit: most,
 			})
 			if err != nil {

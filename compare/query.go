@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math/big"
-	"regexp"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -124,30 +123,20 @@ func (c *collector) speak(ctx context.Context) error {
 	if c.sql.table != nil {
 		return nil
 	}
-	var integer string
-	if err := c.query(ctx, "SELECT 1 AS one", func(r *row) { integer = r.columns[0].Type }); err != nil {
-		return err
-	}
-	switch integer {
-	case "INTEGER":
-		c.sql = duckSQL
-	case "INT64":
-		var prefix string
-		if err := c.query(ctx, "SELECT prefix FROM datasets", func(r *row) { prefix = r.text(0) }); err != nil {
-			return err
-		}
-		if !prefixForm.MatchString(prefix) {
-			return &UnreadableError{Side: "warehouse", Err: fmt.Errorf("it says that the names of its datasets begin with %.80q", prefix)}
-		}
-		c.sql = googleSQL(prefix)
+	d, err := warehouse.DialectOf(ctx, c.Warehouse)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	default:
-		return &UnreadableError{Side: "warehouse", Err: fmt.Errorf("it calls an integer %.40q, and is neither DuckDB nor BigQuery", integer)}
+		return &UnreadableError{Side: "warehouse", Err: err}
+	}
+	c.sql = duckSQL
+	if d.Google {
+		c.sql = googleSQL(d.Prefix)
 	}
 	return nil
 }
-
-// prefixForm is what names of datasets may begin with.
-var prefixForm = regexp.MustCompile(`^[A-Za-z0-9_]*$`)
 
 // read calls each for every row.
 func read(rows *warehouse.Rows, each func(*row)) error {

@@ -87,27 +87,17 @@ type words struct {
 	micros  string // the other way, of %s
 }
 
-// speak finds out in which words the engine is asked, as compare does.
+// speak finds out in which words the engine is asked.
 func (c *counter) speak(ctx context.Context) error {
-	c.words = words{dataset: string(c.o.Stack), instant: "make_timestamp(?)", micros: "epoch_us(%s)"}
-	rows, err := c.o.Warehouse.Query(ctx, warehouse.Query{SQL: "SELECT 1 AS one"})
+	d, err := warehouse.DialectOf(ctx, c.o.Warehouse)
 	if err != nil {
 		return err
 	}
-	integer := rows.Columns[0].Type
-	if err := rows.Close(); err != nil || integer != "INT64" {
-		return err
+	c.words = words{dataset: d.Dataset(string(c.o.Stack)), instant: "make_timestamp(?)", micros: "epoch_us(%s)"}
+	if d.Google {
+		c.words.instant, c.words.micros = "TIMESTAMP_MICROS(?)", "UNIX_MICROS(%s)"
 	}
-	// BigQuery
-	c.words.instant, c.words.micros = "TIMESTAMP_MICROS(?)", "UNIX_MICROS(%s)"
-	return c.each(ctx, "SELECT prefix FROM datasets", nil, func(row []any) error {
-		prefix, ok := row[0].(string)
-		if !ok || strings.Trim(prefix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
-			return errors.New("the warehouse says that the names of its datasets begin with something else than letters, digits and _")
-		}
-		c.words.dataset = prefix + c.words.dataset
-		return nil
-	})
+	return nil
 }
 
 func (c *counter) take(ctx context.Context) ([]Stage, error) {
