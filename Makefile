@@ -13,9 +13,9 @@ build: ## bin/sparrow
 run: build ## build, and bring everything up on this machine
 	bin/sparrow up
 
-test: ## every test, with the race detector; skipped ones are listed at the end. vet is part of lint
+test: ## every test, with the race detector; skipped ones are listed at the end. vet is part of lint. Three packages at a time, as tests wait a lot
 	@mkdir -p bin
-	$(TOOL) gotestsum --format pkgname-and-test-fails --hide-summary output --jsonfile bin/test.json $(RERUN) --packages ./... -- -race -vet=off -timeout 15m
+	$(TOOL) gotestsum --format pkgname-and-test-fails --hide-summary output --jsonfile bin/test.json $(RERUN) --packages ./... -- -race -vet=off -p 3 -timeout 15m
 
 test-bigquery: ## contract suite and end to end, against SPARROW_BIGQUERY_ENDPOINT, _GRPC and _PROJECT, or the real one with _PROJECT and credentials
 	@test -n "$$SPARROW_BIGQUERY_PROJECT" || { echo 'SKIPPED: NOTHING WAS TESTED against BigQuery. Set SPARROW_BIGQUERY_PROJECT, and for a server that is not Google'"'"'s SPARROW_BIGQUERY_ENDPOINT and SPARROW_BIGQUERY_GRPC; `go run ./warehouse/bigquery/fake/serve` is one.'; } ; \
