@@ -156,7 +156,7 @@ FROM range(%d) t(i) WHERE %s`, s, perFrame, perFrame, stage, began, build, to, o
 			if stage != warehouse.Trace {
 				statements = append(statements, row("1", fmt.Sprintf("i %% 1000 = 7 AND i < %d", n/20)))
 			}
-			statements = append(statements, fmt.Sprintf(`INSERT INTO cursors SELECT '%s', 0, '%s', journal, 3, 0, 0 FROM cursors WHERE stack = '%s' AND stage = 'raw'`, s, stage, s))
+			statements = append(statements, fmt.Sprintf(`INSERT INTO cursors_log SELECT '%s', 0, '%s', journal, 3, 0, 0, 1 FROM cursors WHERE stack = '%s' AND stage = 'raw'`, s, stage, s))
 			stages = append(stages, stageAt{s, stage})
 		}
 	}

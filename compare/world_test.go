@@ -209,8 +209,8 @@ func (w *world) store(plant ...string) warehouse.Warehouse {
 			w.t.Fatal(err)
 		}
 		for _, s := range event.Stacks() { // the file must not look damaged, or the engine does not open it
-			plant = append(plant, fmt.Sprintf(`UPDATE cursors SET "rows" = (SELECT count(*) FROM %[1]s.raw) WHERE stack = '%[1]s' AND stage = 'raw'`, s),
-				fmt.Sprintf(`UPDATE cursors SET "rows" = (SELECT count(*) FROM %[1]s.outcomes_log AS o WHERE o.stage = cursors.stage) WHERE stack = '%[1]s' AND stage <> 'raw'`, s))
+			plant = append(plant, fmt.Sprintf(`UPDATE cursors_log SET "rows" = (SELECT count(*) FROM %[1]s.raw) WHERE stack = '%[1]s' AND stage = 'raw'`, s),
+				fmt.Sprintf(`UPDATE cursors_log SET "rows" = (SELECT count(*) FROM %[1]s.outcomes_log AS o WHERE o.stage = cursors_log.stage) WHERE stack = '%[1]s' AND stage <> 'raw'`, s))
 		}
 		execute(w.t, path, plant...)
 		e = open()

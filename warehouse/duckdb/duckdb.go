@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strconv"
 	"strings"
@@ -36,11 +37,16 @@ type Engine struct {
 	// shared is held by every transaction that writes: shared, or alone if it changes the timeline or the journals, or
 	// opens the file again. It guards db, opened and the writers' connections; so does using, for readers.
 	shared sync.RWMutex
-	db     *database     // nil: could not be opened again; the next transaction tries
-	opened int           // how many times the file was opened
-	wal    atomic.Uint64 // inode of the log whose name is known to be on disk
-	logged atomic.Int64  // its size when it was last looked at
-	failed error         // why db is nil
+	db     *database // nil: could not be opened again; the next transaction tries
+	opened int       // how many times the file was opened
+	failed error     // why db is nil
+
+	// folding is held alone while the log is folded into the file; shared, and before the lock shared, by everything that
+	// must not write or open the file meanwhile: all but appends of the live stack that only insert.
+	folding sync.RWMutex
+	due     chan struct{} // the log may have to be folded
+	names   logNames
+	logged  atomic.Int64 // bytes of the logs when they were last looked at
 
 	slots     chan struct{}   // one per query that may run
 	queries   context.Context // ends when Close begins: queries are stopped
@@ -52,6 +58,7 @@ type Engine struct {
 
 	begin func(event.Stack, *transaction) // for tests: called before a transaction begins
 	fault func(*transaction) error        // for tests: fails a transaction half-way
+	folds func(beside bool)               // for tests: called before a checkpoint begins
 
 	mu      sync.Mutex
 	closed  bool                 // guarded by mu; once true, reading does not grow
@@ -67,7 +74,7 @@ func Open(o Options) (*Engine, error) {
 	if err := o.applyDefaults(); err != nil {
 		return nil, err
 	}
-	e := &Engine{o: o, state: new(state), slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}, readers: map[*reader]struct{}{}, rest: map[event.Stack]time.Time{}, executing: newExclusive()}
+	e := &Engine{o: o, state: new(state), slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}, readers: map[*reader]struct{}{}, rest: map[event.Stack]time.Time{}, executing: newExclusive(), due: make(chan struct{}, 1)}
 	e.queries, e.stop = context.WithCancel(context.Background())
 	e.gate = newGate(e.state.live, o.Patience)
 	e.metrics = newMetrics(o.Telemetry.Registry, o.Path)
@@ -82,6 +89,7 @@ func Open(o Options) (*Engine, error) {
 	for _, w := range e.writers {
 		e.running.Go(w.run)
 	}
+	e.running.Go(e.fold)
 	if o.Retention != (Retention{}) {
 		e.running.Go(e.keep)
 	}
@@ -109,7 +117,7 @@ func openFile(o Options) (*database, error) {
 	if err := os.MkdirAll(tmp, 0o700); err != nil {
 		return nil, err
 	}
-	db, err := openNative(o.Path, map[string]string{
+	settings := map[string]string{
 		"memory_limit":                 strconv.FormatInt(o.Memory, 10) + "B",
 		"threads":                      strconv.Itoa(o.Threads),
 		"temp_directory":               tmp,
@@ -119,10 +127,12 @@ func openFile(o Options) (*database, error) {
 		"allow_community_extensions":   "false",
 		"allow_persistent_secrets":     "false",
 		"errors_as_json":               "false",
-		"checkpoint_threshold":         strconv.FormatInt(o.Log, 10) + "B",
+		"checkpoint_threshold":         "1000TB", // never: see checkpoint.go
 		"preserve_insertion_order":     "true",
 		"default_null_order":           "nulls_last",
-	})
+	}
+	maps.Copy(settings, o.settings)
+	db, err := openNative(o.Path, settings)
 	if err != nil {
 		if strings.Contains(err.Error(), "lock on file") {
 			return nil, fmt.Errorf("another program has it open, and only one may: stop that one first: %w", err)

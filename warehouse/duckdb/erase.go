@@ -92,6 +92,8 @@ func (e *Engine) Erase(ctx context.Context, who warehouse.Person, by string) (wa
 // alone runs fn on a connection while nobody else writes.
 func (e *Engine) alone(fn func(*conn) error) error {
 	opened, err := func() (int, error) {
+		e.folding.RLock()
+		defer e.folding.RUnlock()
 		e.shared.Lock()
 		defer e.shared.Unlock()
 		if e.db == nil {

@@ -3,11 +3,7 @@ package duckdb
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"syscall"
 
 	"github.com/sparrowhq/sparrow/event"
 )
@@ -65,6 +61,7 @@ func (e *Engine) tryOpen() (err error) {
 
 // release closes everything that openAll opened.
 func (e *Engine) release() {
+	e.names.forget()
 	for _, w := range e.writers {
 		w.close()
 	}
@@ -75,6 +72,8 @@ func (e *Engine) release() {
 // reopen closes the file and opens it again, unless somebody did since it was opened for the seen-th time. What the
 // file then says replaces what the engine believed. It reports whether the file is open.
 func (e *Engine) reopen(seen int, cause error) bool {
+	e.folding.RLock()
+	defer e.folding.RUnlock()
 	e.shared.Lock()
 	defer e.shared.Unlock()
 	if e.opened != seen {
@@ -123,35 +122,4 @@ func (e *Engine) closeAll() error {
 	e.release()
 	e.failed = ErrClosed
 	return err
-}
-
-// syncNames makes the name of the log durable if it is not yet. DuckDB syncs the log's bytes, but makes a new log after
-// a checkpoint, and never syncs the folder: after a power cut a log may be gone together with what it acknowledged.
-func (e *Engine) syncNames() error {
-	info, err := os.Stat(e.o.Path + ".wal")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // everything is in the file itself
-	}
-	if err != nil {
-		return &commitError{err}
-	}
-	sys, ok := info.Sys().(*syscall.Stat_t)
-	// A file system may give the new log the inode of the old one; but then it is shorter.
-	if before := e.logged.Swap(info.Size()); ok && e.wal.Load() == sys.Ino && before <= info.Size() {
-		return nil
-	} else if before > info.Size() {
-		e.metrics.checkpoints.Inc()
-	}
-	dir, err := os.Open(filepath.Dir(e.o.Path))
-	if err != nil {
-		return &commitError{err}
-	}
-	defer dir.Close()
-	if err := dir.Sync(); err != nil {
-		return &commitError{fmt.Errorf("sync of the folder: %w", err)}
-	}
-	if ok {
-		e.wal.Store(sys.Ino)
-	}
-	return nil
 }

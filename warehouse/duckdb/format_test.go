@@ -79,7 +79,7 @@ func TestFormat1IsMigrated(t *testing.T) {
 			t.Fatal(err)
 		}
 		for sql, want := range map[string]string{
-			"SELECT value FROM meta WHERE name = 'format'":                                    "3",
+			"SELECT value FROM meta WHERE name = 'format'":                                    "4",
 			"SELECT frame, stack FROM live.raw ORDER BY frame":                                "2 green; 4 blue",
 			"SELECT frame, stack FROM staging.raw ORDER BY frame":                             "2 blue; 4 green",
 			`SELECT frame, "deviceId", stack FROM live.raw_normalized ORDER BY frame`:         "2 d2 green; 4 d4 blue",

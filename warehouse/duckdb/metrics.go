@@ -1,7 +1,6 @@
 package duckdb
 
 import (
-	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,7 +22,10 @@ type metrics struct {
 	reopened     prometheus.Counter
 	queries      *prometheus.CounterVec
 	expired      *prometheus.CounterVec
-	checkpoints  prometheus.Counter
+	checkpoints  prometheus.Histogram
+	foldedBytes  prometheus.Counter
+	unfolded     *prometheus.CounterVec
+	held         prometheus.Counter
 	file, log    prometheus.GaugeFunc
 	memory       prometheus.GaugeFunc
 }
@@ -35,14 +37,8 @@ func newMetrics(r prometheus.Registerer, path string) *metrics {
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sparrow_warehouse_" + name, Help: help}, labels)
 	}
-	size := func(name, help, path string) prometheus.GaugeFunc {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sparrow_warehouse_" + name, Help: help}, func() float64 {
-			info, err := os.Stat(path)
-			if err != nil {
-				return 0 // there is no log after a checkpoint
-			}
-			return float64(info.Size())
-		})
+	gaugeOf := func(name, help string, value func() float64) prometheus.GaugeFunc {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sparrow_warehouse_" + name, Help: help}, value)
 	}
 	m := &metrics{
 		registry:     r,
@@ -51,16 +47,20 @@ func newMetrics(r prometheus.Registerer, path string) *metrics {
 		transactions: counter("transactions_total", "Transactions that appended.", "stack"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sparrow_warehouse_transaction_seconds", Help: "Duration of a transaction, its sync included.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}, []string{"stack"}),
-		batches:     gauge("queue_batches", "Batches that wait or are being written.", "stack"),
-		bytes:       gauge("queue_bytes", "Bytes of them.", "stack"),
-		impatient:   counter("impatient_total", "Transactions that a candidate was given although the live stack never paused.", "stack"),
-		failures:    prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_failures_total", Help: "Transactions that failed."}),
-		reopened:    prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_reopened_total", Help: "Times the file was opened again after an error."}),
-		queries:     counter("queries_total", "Queries, by outcome.", "outcome"),
-		expired:     counter("expired_rows_total", "Rows that retention deleted.", "stack", "table"),
-		checkpoints: prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_checkpoints_total", Help: "Times the log was found to have been folded into the file."}),
-		file:        size("file_bytes", "Size of the file. It has room for what was deleted from it, which is used again.", path),
-		log:         size("log_bytes", "Size of the log that is not folded into the file yet.", path+".wal"),
+		batches:   gauge("queue_batches", "Batches that wait or are being written.", "stack"),
+		bytes:     gauge("queue_bytes", "Bytes of them.", "stack"),
+		impatient: counter("impatient_total", "Transactions that a candidate was given although the live stack never paused.", "stack"),
+		failures:  prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_failures_total", Help: "Transactions that failed."}),
+		reopened:  prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_reopened_total", Help: "Times the file was opened again after an error."}),
+		queries:   counter("queries_total", "Queries, by outcome.", "outcome"),
+		expired:   counter("expired_rows_total", "Rows that retention deleted.", "stack", "table"),
+		checkpoints: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sparrow_warehouse_checkpoint_seconds", Help: "Time it took to fold the log into the file; the live stack's appends go on meanwhile.",
+			Buckets: prometheus.ExponentialBuckets(0.004, 2, 14)}),
+		foldedBytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_checkpoint_bytes_total", Help: "Bytes of log that were folded into the file."}),
+		unfolded:    counter("checkpoint_failures_total", "Times the log could not be folded into the file: failed, or busy, then for as long as a transaction and a query last.", "reason"),
+		held:        prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_held_total", Help: "Times the candidate had to wait since the log had not been folded for too long."}),
+		file:        gaugeOf("file_bytes", "Size of the file. It has room for what was deleted from it, which is used again.", func() float64 { return float64(fileSize(path)) }),
+		log:         gaugeOf("log_bytes", "Size of the log that is not folded into the file yet.", func() float64 { return float64(logSize(path)) }),
 		memory:      prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sparrow_warehouse_memory_bytes", Help: "Memory that DuckDB holds."}, func() float64 { return float64(memoryUsed()) }),
 	}
 	r.MustRegister(m.all()...)
@@ -68,7 +68,7 @@ func newMetrics(r prometheus.Registerer, path string) *metrics {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.rows, m.outcomes, m.transactions, m.seconds, m.batches, m.bytes, m.impatient, m.failures, m.reopened, m.queries, m.expired, m.checkpoints, m.file, m.log, m.memory}
+	return []prometheus.Collector{m.rows, m.outcomes, m.transactions, m.seconds, m.batches, m.bytes, m.impatient, m.failures, m.reopened, m.queries, m.expired, m.checkpoints, m.foldedBytes, m.unfolded, m.held, m.file, m.log, m.memory}
 }
 
 // unregister makes room for the next engine on the same registry.
@@ -88,4 +88,10 @@ func (m *metrics) committed(stack event.Stack, t *transaction, took time.Duratio
 	m.outcomes.WithLabelValues(string(stack)).Add(float64(t.rows[outcomes]))
 	m.transactions.WithLabelValues(string(stack)).Inc()
 	m.seconds.WithLabelValues(string(stack)).Observe(took.Seconds())
+}
+
+// folded notes a checkpoint of so many bytes of log.
+func (m *metrics) folded(took time.Duration, bytes int64) {
+	m.checkpoints.Observe(took.Seconds())
+	m.foldedBytes.Add(float64(bytes))
 }

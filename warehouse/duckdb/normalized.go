@@ -81,6 +81,8 @@ func (e *Engine) pause(ctx context.Context, stack event.Stack) error {
 
 // normalise keeps the properties and makes the views, in one transaction that nobody else writes beside.
 func (e *Engine) normalise(stack event.Stack, properties []warehouse.Property) (opened int, err error) {
+	e.folding.RLock()
+	defer e.folding.RUnlock()
 	e.shared.Lock()
 	defer e.shared.Unlock()
 	if e.db == nil {

@@ -99,14 +99,14 @@ func TestFilesThatAreNotOurs(t *testing.T) {
 		prepare func(t *testing.T, path string)
 		want    string
 	}{
-		"newer format": {func(t *testing.T, path string) { change(t, path, "UPDATE meta SET value = '4' WHERE name = 'format'") }, "format is 4, this build reads 3; run the newer build"},
+		"newer format": {func(t *testing.T, path string) { change(t, path, "UPDATE meta SET value = '9' WHERE name = 'format'") }, "format is 9, this build reads 4; run the newer build"},
 		"newer DuckDB": {func(t *testing.T, path string) { newerStorage(t, path) }, "of DuckDB; run the newer build"},
 		"no number":    {func(t *testing.T, path string) { change(t, path, "UPDATE meta SET value = 'x'") }, "is no number"},
 		"rows missing": {func(t *testing.T, path string) { change(t, path, "DELETE FROM green.raw WHERE request = 1") }, "green.raw has 2 rows, its cursors have counted 3"},
 		"rows doubled": {func(t *testing.T, path string) {
 			change(t, path, "INSERT INTO green.raw SELECT * FROM green.raw WHERE request = 1")
 		}, "green.raw has 4 rows"},
-		"two cursors": {func(t *testing.T, path string) { change(t, path, "INSERT INTO cursors SELECT * FROM cursors") }, "two cursors for stack green, run 0, stage raw"},
+		"two cursors": {func(t *testing.T, path string) { change(t, path, "INSERT INTO cursors_log SELECT * FROM cursors_log") }, "two cursors for stack green, run 0, stage raw"},
 		"chain broken": {func(t *testing.T, path string) {
 			change(t, path, "UPDATE timeline SET record = replace(record, 'green', 'red')")
 		}, "control record at 1"},

@@ -34,6 +34,8 @@ type Options struct {
 	MaxWait time.Duration // for a query, reading its answer included, if it names no shorter time; 1 min
 
 	Retention Retention // nothing is deleted
+
+	settings map[string]string // of DuckDB, for tests
 }
 
 func (o *Options) applyDefaults() error {
@@ -54,7 +56,7 @@ func (o *Options) applyDefaults() error {
 	// worker that runs behind a query. Whoever wants one query on several processors sends it in ranges of frames.
 	def(&o.Threads, 1)
 	def(&o.Spill, 8<<30)
-	// Folding stops appends for as long as it takes, some 5 ms for each MiB of log. Folding seldom costs less in all,
+	// Folding takes some 5 ms for each MiB of log, in which the candidate's appends wait. Folding seldom costs less in all,
 	// since each time the last, unfinished group of 122,880 rows of a table is compressed again: with the 64 MiB that
 	// this gives by default an appended row takes 5.5 us of processor time, with DuckDB's own 16 MiB 13.6 us (tried).
 	def(&o.Log, o.Memory/16)

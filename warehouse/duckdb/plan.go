@@ -47,8 +47,7 @@ type move struct {
 	key
 	journal string
 	to      event.Cursor
-	rows    int  // appended up to there
-	insert  bool // there is no row for the key yet
+	rows    int // appended up to there
 }
 
 // alone reports whether the transaction must not run beside another: it changes what both stacks share.
@@ -93,7 +92,7 @@ func (p *plan) pack(batches []*pending, rows int) (*transaction, []refusal) {
 			continue
 		}
 		k := keyOf(b)
-		have, there := p.cursors[k]
+		have := p.cursors[k]
 		if b.From.Compare(have) > 0 {
 			refused = append(refused, refusal{w, &warehouse.GapError{Have: have, From: b.From}})
 			continue
@@ -114,7 +113,7 @@ func (p *plan) pack(batches []*pending, rows int) (*transaction, []refusal) {
 			t.rows[kind] += hi - lo
 		}
 		if to.Compare(have) > 0 {
-			p.move(t, move{key: k, journal: b.Journal, to: to, rows: hi - lo, insert: !there})
+			p.move(t, move{key: k, journal: b.Journal, to: to, rows: hi - lo})
 		}
 		if hi < n {
 			full[kind] = true
@@ -156,7 +155,6 @@ func (p *plan) move(t *transaction, m move) {
 	}
 	for i := range t.moves {
 		if t.moves[i].key == m.key {
-			m.insert = t.moves[i].insert
 			m.rows += t.moves[i].rows
 			t.moves[i] = m
 			return

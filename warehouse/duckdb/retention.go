@@ -140,6 +140,7 @@ func (x *expiry) attempt() (found bool, err error) {
 	if err := context.Cause(x.ctx); err != nil {
 		return false, err
 	}
+	e.folding.RLock()
 	e.shared.RLock()
 	opened := e.opened
 	if e.db == nil {
@@ -148,6 +149,7 @@ func (x *expiry) attempt() (found bool, err error) {
 		found, err = x.step()
 	}
 	e.shared.RUnlock()
+	e.folding.RUnlock()
 	if err != nil && broken(err) {
 		e.reopen(opened, err)
 	}

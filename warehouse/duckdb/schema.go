@@ -8,7 +8,7 @@ import (
 )
 
 // format is the file format this build writes, and the newest it reads.
-const format = 3
+const format = 4
 
 // schema creates everything that a file of this format holds. Tables have no keys: DuckDB would keep an index in memory
 // for each, and the one cursor per stage already makes appends idempotent.
@@ -17,10 +17,8 @@ func schema(frames uint64) []string {
 		"CREATE TABLE meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL)",
 		fmt.Sprintf("INSERT INTO meta VALUES ('format', '%d')", format),
 		`CREATE TABLE timeline (sequence BIGINT NOT NULL, generation BIGINT NOT NULL, kind VARCHAR NOT NULL, live VARCHAR NOT NULL, "from" BIGINT NOT NULL, "at" TIMESTAMP NOT NULL, record VARCHAR NOT NULL)`,
-		// rows counts what was appended, in the same row as the cursor: it must equal the rows that are there.
-		`CREATE TABLE cursors (stack VARCHAR NOT NULL, run BIGINT NOT NULL, stage VARCHAR NOT NULL, journal VARCHAR NOT NULL, frame BIGINT NOT NULL, request INTEGER NOT NULL, "rows" BIGINT NOT NULL)`,
-		// highest is NULL for the journal that is written now: then the cursors tell, so that appending touches one row,
-		// not two, and never a row that the other stack's transaction touches too.
+		cursorsLog, cursorsView,
+		// highest is NULL for the journal that is written now: then the cursors tell, so that appending changes no row.
 		`CREATE TABLE journals_seen (id VARCHAR NOT NULL, first BIGINT NOT NULL, highest BIGINT)`,
 		"CREATE SCHEMA live", "CREATE SCHEMA staging",
 	}
@@ -28,6 +26,20 @@ func schema(frames uint64) []string {
 		ddl = append(ddl, fmt.Sprintf("CREATE SCHEMA %s", stack), fmt.Sprintf("CREATE TABLE %s.raw (%s)", stack, rawColumns))
 	}
 	return append(append(ddl, schema2()...), schema3(frames)...)
+}
+
+// Appends only ever insert, since DuckDB lets nothing else commit while it folds its log into the file
+// (docs/decisions/0021-checkpoints.md): each adds a line for every cursor it moves, and the line with the highest step
+// counts. rows is how many were appended for the cursor so far: it must equal the rows that are there. Lines that no
+// longer count are deleted before the log is folded.
+const (
+	cursorsLog  = `CREATE TABLE cursors_log (stack VARCHAR NOT NULL, run BIGINT NOT NULL, stage VARCHAR NOT NULL, journal VARCHAR NOT NULL, frame BIGINT NOT NULL, request INTEGER NOT NULL, "rows" BIGINT NOT NULL, step BIGINT NOT NULL)`
+	cursorsView = `CREATE VIEW cursors AS SELECT stack, run, stage, max_by(journal, step) AS journal, max_by(frame, step) AS frame, max_by(request, step) AS request, max_by("rows", step) AS "rows" FROM cursors_log GROUP BY stack, run, stage`
+)
+
+// schema4 makes the cursors of an earlier format into a log of them. An earlier build would change them in place.
+func schema4() []string {
+	return []string{cursorsLog, "INSERT INTO cursors_log SELECT *, 1 FROM cursors", "DROP TABLE cursors", cursorsView}
 }
 
 // schema2 creates what format 2 added.
@@ -104,6 +116,11 @@ func migrate(c *conn, frames uint64) error {
 		if err != nil {
 			return err
 		}
-		return c.execAll(schema3(frames), views(timeline, properties), []string{fmt.Sprintf("UPDATE meta SET value = '%d' WHERE name = 'format'", format)})
+		if have < 3 {
+			if err := c.execAll(schema3(frames)); err != nil {
+				return err
+			}
+		}
+		return c.execAll(schema4(), views(timeline, properties), []string{fmt.Sprintf("UPDATE meta SET value = '%d' WHERE name = 'format'", format)})
 	})
 }

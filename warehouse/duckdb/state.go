@@ -18,6 +18,9 @@ type key struct {
 	stage warehouse.Stage
 }
 
+// line is what a cursor's line in cursors_log says beside the cursor.
+type line struct{ step, rows int64 }
+
 func keyOf(b *warehouse.Batch) key { return key{b.Stack, b.Run, b.Stage} }
 
 // state is what the file says about itself, kept in memory since this process is the only writer. It changes only after
@@ -25,6 +28,7 @@ func keyOf(b *warehouse.Batch) key { return key{b.Stack, b.Run, b.Stage} }
 type state struct {
 	mu       sync.Mutex
 	cursors  map[key]event.Cursor
+	lines    map[key]line        // the latest in cursors_log
 	journals []warehouse.Journal // by first appearance; the last one is the one written now
 	timeline event.Timeline
 
@@ -38,6 +42,16 @@ func (s *state) cursor(k key) event.Cursor {
 	defer s.mu.Unlock()
 	return s.cursors[k]
 }
+
+// line returns the latest line of a cursor. Only the stack's own writer changes it.
+func (s *state) line(k key) line {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lines[k]
+}
+
+// next is the line after l, for a move.
+func (l line) next(m move) line { return line{step: l.step + 1, rows: l.rows + int64(m.rows)} }
 
 func (s *state) list() []warehouse.Journal {
 	s.mu.Lock()
@@ -61,13 +75,14 @@ func (s *state) snapshot() *plan {
 
 // load reads what the file says.
 func (s *state) load(c *conn) error {
-	cursors := map[key]event.Cursor{}
-	err := c.rows("SELECT stack, run, stage, frame, request FROM cursors", nil, func(r []any) error {
+	cursors, lines := map[key]event.Cursor{}, map[key]line{}
+	err := c.rows(`SELECT stack, run, stage, max_by(frame, step), max_by(request, step), max(step), max_by("rows", step), count(*) <> count(DISTINCT step) FROM cursors_log GROUP BY ALL`, nil, func(r []any) error {
 		k := key{event.Stack(r[0].(string)), uint64(r[1].(int64)), warehouse.Stage(r[2].(string))}
-		if _, double := cursors[k]; double {
+		if r[7].(bool) {
 			return fmt.Errorf("two cursors for stack %s, run %d, stage %s: the file is damaged", k.stack, k.run, k.stage)
 		}
 		cursors[k] = event.Cursor{Frame: uint64(r[3].(int64)), Request: uint32(r[4].(int64))}
+		lines[k] = line{step: r[5].(int64), rows: r[6].(int64)}
 		return nil
 	})
 	if err != nil {
@@ -99,7 +114,7 @@ func (s *state) load(c *conn) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cursors, s.journals, s.timeline, s.normalized, s.width, s.closed = cursors, journals, timeline, normalized, width, closed
+	s.cursors, s.lines, s.journals, s.timeline, s.normalized, s.width, s.closed = cursors, lines, journals, timeline, normalized, width, closed
 	return nil
 }
 
@@ -177,6 +192,7 @@ func (s *state) commit(t *transaction) {
 	}
 	for _, m := range t.moves {
 		s.cursors[m.key] = m.to
+		s.lines[m.key] = s.lines[m.key].next(m)
 		if m.run == 0 && !rules.IsLate(m.stage) {
 			last := &s.journals[len(s.journals)-1]
 			last.Highest = max(last.Highest, rules.Highest(m.to))

@@ -6,12 +6,12 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	native "github.com/duckdb/duckdb-go-bindings"
 
 	"github.com/sparrowhq/sparrow/event"
-	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // writer is the one goroutine that appends for a stack: it packs whatever waits into as few transactions as its bound
@@ -24,11 +24,13 @@ type writer struct {
 	// Guarded by Engine.shared, held in any way. nil while the file is not open.
 	conn   *conn
 	tables [kinds]*appender
-	update *statement // moves a cursor
+	moved  *statement // adds a cursor's new line
 
 	// Owned by run.
 	single  int // how many batches to try one at a time, since together they failed
 	commits int // since the rows were counted
+
+	unfolded atomic.Int64 // rows and outcomes since the log was folded; about, since a checkpoint may run beside
 
 	undigested map[key]int // rows since the last digest or opening; about, since a transaction may fail
 }
@@ -50,7 +52,7 @@ func (w *writer) open(db *database) (err error) {
 	if err = w.openTables(); err != nil {
 		return err
 	}
-	w.update, err = w.conn.prepare(`UPDATE cursors SET journal = ?, frame = ?, request = ?, "rows" = "rows" + ? WHERE stack = ? AND run = ? AND stage = ?`)
+	w.moved, err = w.conn.prepare("INSERT INTO cursors_log VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
 	return err
 }
 
@@ -73,9 +75,9 @@ func (w *writer) closeTables() {
 }
 
 func (w *writer) close() {
-	if w.update != nil {
-		w.update.close()
-		w.update = nil
+	if w.moved != nil {
+		w.moved.close()
+		w.moved = nil
 	}
 	w.closeTables()
 	if w.conn != nil {
@@ -97,6 +99,7 @@ func (w *writer) run() {
 				work = append(work, w.queue.waitingNow()...) // so that nobody waits for more than one transaction
 			}
 			arrange(work)
+			w.e.awaitFold(w.stack)
 			if w.e.gate.enter(w.stack) {
 				w.e.metrics.impatient.WithLabelValues(string(w.stack)).Inc()
 			}
@@ -201,6 +204,7 @@ func (w *writer) attempt(try []*pending) (t *transaction, refused []refusal, ope
 	}
 	if err == nil {
 		w.e.state.commit(t)
+		w.unfolded.Add(int64(t.rows[rawRows] + t.rows[outcomes]))
 		w.e.metrics.committed(w.stack, t, time.Since(start))
 		return t, refused, w.e.opened, nil
 	}
@@ -215,21 +219,33 @@ func (w *writer) attempt(try []*pending) (t *transaction, refused []refusal, ope
 	return t, refused, w.e.opened, err
 }
 
-// plan packs a transaction and takes the lock it needs.
-func (w *writer) plan(try []*pending) (*transaction, []refusal, func()) {
-	rows := w.e.o.LiveRows
-	if live := w.e.state.live(); live != "" && live != w.stack {
-		rows = w.e.o.CandidateRows
+// plan packs a transaction and takes the locks it needs.
+func (w *writer) plan(try []*pending) (t *transaction, refused []refusal, unlock func()) {
+	e, rows := w.e, w.e.o.LiveRows
+	candidate := e.candidate(w.stack)
+	if candidate {
+		rows = e.o.CandidateRows
+		e.folding.RLock()
 	}
-	w.e.shared.RLock()
-	t, refused := w.e.state.snapshot().pack(try, rows)
-	if !t.alone() {
-		return t, refused, w.e.shared.RUnlock
+	e.shared.RLock()
+	if t, refused = e.state.snapshot().pack(try, rows); !t.alone() {
+		return t, refused, func() {
+			e.shared.RUnlock()
+			if candidate {
+				e.folding.RUnlock()
+			}
+		}
 	}
-	w.e.shared.RUnlock()
-	w.e.shared.Lock() // and look again: the other stack may have brought the same records meanwhile
-	t, refused = w.e.state.snapshot().pack(try, rows)
-	return t, refused, w.e.shared.Unlock
+	e.shared.RUnlock()
+	if !candidate {
+		e.folding.RLock()
+	}
+	e.shared.Lock() // and look again: the other stack may have brought the same records meanwhile
+	t, refused = e.state.snapshot().pack(try, rows)
+	return t, refused, func() {
+		e.shared.Unlock()
+		e.folding.RUnlock()
+	}
 }
 
 // reset gives the writer fresh appenders: what the old ones hold of a transaction that failed must not come with the
@@ -237,123 +253,4 @@ func (w *writer) plan(try []*pending) (*transaction, []refusal, func()) {
 func (w *writer) reset() error {
 	w.closeTables()
 	return w.openTables()
-}
-
-// apply writes everything of the transaction.
-func (w *writer) apply(t *transaction) error {
-	for _, p := range t.parts {
-		if err := w.put(p); err != nil {
-			return err
-		}
-	}
-	for kind, a := range w.tables {
-		if t.rows[kind] > 0 {
-			if err := a.flush(); err != nil {
-				return err
-			}
-		}
-	}
-	if w.e.fault != nil {
-		if err := w.e.fault(t); err != nil {
-			return err
-		}
-	}
-	for _, m := range t.moves {
-		if err := w.digest(t, m); err != nil {
-			return err
-		}
-	}
-	for _, j := range t.opens {
-		if err := w.conn.run(`UPDATE journals_seen SET highest = v.highest FROM journals v WHERE v.id = journals_seen.id AND journals_seen.highest IS NULL`); err != nil {
-			return err
-		}
-		if err := w.conn.run(`INSERT INTO journals_seen VALUES (?, ?, NULL)`, j.ID, j.First); err != nil {
-			return err
-		}
-	}
-	for _, m := range t.moves {
-		if err := w.moveCursor(m); err != nil {
-			return err
-		}
-	}
-	if len(t.records) > 0 {
-		if err := w.extendTimeline(t); err != nil {
-			return err
-		}
-	}
-	return w.countRows()
-}
-
-func (w *writer) put(p part) error {
-	b := p.from.batch
-	for i := p.lo; i < p.hi; i++ {
-		var err error
-		if rules.KindOf(b) == rawRows {
-			err = w.tables[rawRows].put(b.Run, &b.Rows[i])
-		} else {
-			err = w.tables[outcomes].putOutcome(b.Run, b.Stage.Base(), &b.Outcomes[i])
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *writer) moveCursor(m move) error {
-	if m.insert {
-		return w.conn.run(`INSERT INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?)`, string(m.stack), int64(m.run), string(m.stage), m.journal, m.to.Frame, m.to.Request, m.rows)
-	}
-	n, err := w.update.exec(m.journal, m.to.Frame, m.to.Request, m.rows, string(m.stack), int64(m.run), string(m.stage))
-	if err == nil && n != 1 {
-		err = fmt.Errorf("%d rows hold the cursor of %s, run %d, stage %s", n, m.stack, m.run, m.stage)
-	}
-	return err
-}
-
-// countEvery is how many transactions pass between two counts of the rows.
-const countEvery = 64
-
-// countRows makes sure, now and then, that the table has as many rows as the cursors say, the open transaction's
-// included: DuckDB's appender says nothing of what it did with the rows it was given.
-func (w *writer) countRows() error {
-	if w.commits++; w.commits < countEvery {
-		return nil
-	}
-	w.commits = 0
-	return checkCounts(w.conn, w.stack)
-}
-
-// checkCounts compares the number of rows and outcomes of a stack, those that retention deleted included, with what its
-// cursors have counted.
-func checkCounts(c *conn, stack event.Stack) error {
-	for table, stages := range map[string]string{"raw": "stage = 'raw'", "outcomes_log": "stage <> 'raw'"} {
-		err := c.rows(fmt.Sprintf(`SELECT (SELECT count(*) FROM %[1]s.%[2]s) + (SELECT coalesce(sum("rows"), 0)::BIGINT FROM expired WHERE stack = '%[1]s' AND "table" = '%[2]s'), (SELECT coalesce(sum("rows"), 0)::BIGINT FROM cursors WHERE stack = '%[1]s' AND %[3]s)`, stack, table, stages), nil, func(r []any) error {
-			if r[0] != r[1] {
-				return fmt.Errorf("%s.%s has %v rows, its cursors have counted %v: the file is damaged", stack, table, r[0], r[1])
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *writer) extendTimeline(t *transaction) error {
-	for _, r := range t.records {
-		from := r.From
-		if from == 0 {
-			from = r.Sequence + 1
-		}
-		if err := w.conn.run(`INSERT INTO timeline VALUES (?, ?, ?, ?, ?, make_timestamp(?), ?)`,
-			r.Sequence, r.Generation, string(r.Kind), string(r.Live), from, r.At, string(r.Bytes)); err != nil {
-			return fmt.Errorf("control record at %d: %w", r.Sequence, err)
-		}
-	}
-	if err := w.conn.execAll(views(t.timeline, w.e.state.columns())); err != nil {
-		return fmt.Errorf("views: %w", err)
-	}
-	return nil
 }
