@@ -112,10 +112,12 @@ func (e *Engine) foldOnce() error {
 			return err
 		}
 	}
+	ended := func(error) {}
 	if e.folds != nil {
-		e.folds(beside)
+		ended = e.folds(beside)
 	}
 	err = c.exec("CHECKPOINT")
+	ended(err)
 	if err != nil && isKind(err, native.ErrorTypeTransaction) && strings.Contains(err.Error(), "write transactions active") {
 		return fmt.Errorf("%w: %w", errFolding, err)
 	}

@@ -58,7 +58,7 @@ type Engine struct {
 
 	begin func(event.Stack, *transaction) // for tests: called before a transaction begins
 	fault func(*transaction) error        // for tests: fails a transaction half-way
-	folds func(beside bool)               // for tests: called before a checkpoint begins
+	folds func(beside bool) func(error)   // for tests: called before a checkpoint, and what it returns after it
 
 	mu      sync.Mutex
 	closed  bool                 // guarded by mu; once true, reading does not grow
@@ -115,6 +115,9 @@ func (e *Engine) claim() (err error) {
 func openFile(o Options) (*database, error) {
 	tmp := o.tmp()
 	if err := os.MkdirAll(tmp, 0o700); err != nil {
+		return nil, err
+	}
+	if err := mendLogs(o.Path); err != nil {
 		return nil, err
 	}
 	settings := map[string]string{
