@@ -40,6 +40,9 @@ var _ warehouse.Eraser = (*Engine)(nil)
 // Erase implements warehouse.Eraser.
 func (e *Engine) Erase(ctx context.Context, who warehouse.Person, by string) (warehouse.Erased, error) {
 	out := warehouse.Erased{Rows: map[event.Stack]uint64{}, Outcomes: map[event.Stack]uint64{}}
+	for _, stack := range event.Stacks() {
+		out.Rows[stack], out.Outcomes[stack] = 0, 0
+	}
 	if err := who.Check(); err != nil {
 		return out, fmt.Errorf("warehouse: erase: %w", err)
 	}
