@@ -117,6 +117,9 @@ func (p *program) runErase(ctx context.Context, f *eraseFlags) error {
 	for _, s := range event.Stacks() {
 		tell(p.Stdout, "%-8s rows of raw: %s, outcomes of its stages: %s\n", s, terminal.Count(out.Rows[s]), terminal.Count(out.Outcomes[s]))
 	}
+	if out.Events == 0 {
+		tell(p.Stdout, "         the warehouse has no event under this id\n")
+	}
 	tell(p.Stdout, "record   %s %s, under salt %s, in the table erasures\n", who.Kind, out.Hash, out.Salt)
 	tell(p.Stdout, `
 Still holding the person's events, for a while:

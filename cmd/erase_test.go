@@ -51,7 +51,7 @@ func TestErase(t *testing.T) {
 	if status != 0 || !strings.Contains(out, fmt.Sprintf("events: %d\n", mine)) || strings.Contains(out+errs, "anna") {
 		t.Fatalf("erase: status %d\n%s%s", status, out, errs)
 	}
-	if status, out, errs := erase("anna@mail.example", "--user", "-"); status != 0 || !strings.Contains(out, "events: 0\n") {
+	if status, out, errs := erase("anna@mail.example", "--user", "-"); status != 0 || !strings.Contains(out, "events: 0\n") || !strings.Contains(out, "no event under this id") {
 		t.Errorf("erase again: status %d\n%s%s", status, out, errs)
 	}
 	for _, c := range []struct {

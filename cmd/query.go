@@ -29,9 +29,9 @@ func (p *program) query() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "query [SQL | -]",
 		Short: "Ask the warehouse: live.raw and staging.raw, or green.raw and blue.raw as the stacks wrote them",
-		Long: `Run one SELECT against the warehouse and print the rows. The statement is the argument, standard input (-), or the
-content of --file, or one that is built in: --list names them. live.raw holds each event once as the live stack stored it, staging.raw as the candidate did. An answer that does not fit on the
-terminal is shown with $PAGER.`,
+		Long: `Run one SELECT against the warehouse and print the rows. The statement is the argument, standard input (-), the
+content of --file, or one that is built in: --list names them. live.raw holds each event once as the live stack stored
+it, staging.raw as the candidate did. An answer that does not fit on the terminal is shown with $PAGER.`,
 		Example: `  sparrow query "SELECT event, count(*) AS n FROM live.raw GROUP BY event ORDER BY n DESC"
   sparrow query --format csv --limit 1000000 "SELECT * FROM staging.raw" > staging.csv
   sparrow query --saved underreports --arg since="2 hours"`,
@@ -91,18 +91,20 @@ func (p *program) typed(f *queryFlags, args []string) (string, error) {
 }
 
 func (p *program) runQuery(ctx context.Context, f *queryFlags, args []string) error {
-	if f.list {
-		return p.listSaved()
+	if p.json {
+		f.format = "json"
+	}
+	switch {
+	case f.list && (f.saved != "" || f.file != "" || len(args) > 0):
+		return usage("--list takes no statement")
+	case f.list:
+		return p.listSaved(f.format)
+	case f.show && f.saved != "" && f.file == "" && len(args) == 0:
+		return p.showSaved(f)
 	}
 	sql, values, err := p.statement(f, args)
 	if err != nil {
 		return err
-	}
-	if f.show {
-		return p.showSaved(f)
-	}
-	if p.json {
-		f.format = "json"
 	}
 	print, ok := map[string]func(io.Writer, *warehouse.Rows) error{
 		"table": p.printTable, "json": printJSONRows, "csv": printCSV,
@@ -114,6 +116,8 @@ func (p *program) runQuery(ctx context.Context, f *queryFlags, args []string) er
 		return usage("the statement is empty")
 	case f.limit < 1:
 		return usage("--limit %d: want at least 1", f.limit)
+	case f.wait < 0:
+		return usage("--max-wait %s: want a time that is not negative", f.wait)
 	}
 	w, err := p.openWarehouse()
 	if err != nil {

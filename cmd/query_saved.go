@@ -29,18 +29,28 @@ func savedQuery(f *queryFlags) (saved.Query, map[string]string, error) {
 	return q, values, nil
 }
 
-// showSaved prints the statement of --saved.
+// showSaved prints the statement of --saved; what it needs and was not given stays as {name}.
 func (p *program) showSaved(f *queryFlags) error {
 	q, values, err := savedQuery(f)
 	if err != nil {
 		return err
+	}
+	if err := q.Check(values); err != nil {
+		return usage("%w", err)
 	}
 	_, err = fmt.Fprintln(p.Stdout, q.Show(values))
 	return err
 }
 
 // listSaved prints what is built in.
-func (p *program) listSaved() error {
+func (p *program) listSaved(format string) error {
+	switch format {
+	case "json":
+		return p.printJSON(saved.All())
+	case "table":
+	default:
+		return usage("--list --format %q: want table or json", format)
+	}
 	var cells [][]string
 	for _, q := range saved.All() {
 		var args []string

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -78,8 +79,8 @@ func bigqueryOptions(c *config.Config) bigquery.Options {
 	}
 }
 
-// openEngine opens the engine that the configuration names.
-func openEngine(ctx context.Context, p *process) (warehouse.Warehouse, error) {
+// openEngine opens the engine that the configuration names. stuck is called when only the end of the process helps.
+func openEngine(ctx context.Context, p *process, stuck func(error)) (warehouse.Warehouse, error) {
 	c := p.config.Warehouse
 	if c.Engine == "bigquery" {
 		o := bigqueryOptions(&p.config)
@@ -97,29 +98,42 @@ func openEngine(ctx context.Context, p *process) (warehouse.Warehouse, error) {
 		MaxWait:    time.Duration(c.Queries.MaxWait),
 		Retention:  duckdb.Retention{Raw: c.Retention.Raw, Outcomes: c.Retention.Outcomes},
 		Telemetry:  p.telemetry,
+		Stuck:      stuck,
 	})
 }
 
-func runWarehouse(ctx context.Context, p *process) (err error) {
+func runWarehouse(ctx context.Context, p *process) error {
 	c := p.config.Warehouse
 	address, err := config.Address(c.Listen, c.URL)
 	if err != nil {
 		return err
 	}
-	engine, err := openEngine(ctx, p)
+	stuck := make(chan error, 1)
+	engine, err := openEngine(ctx, p, func(err error) {
+		select {
+		case stuck <- err:
+		default:
+		}
+	})
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if closed := engine.Close(); err == nil {
-			err = closed
-		}
-	}()
 	l, err := p.in.Listen(warehouseName, address)
 	if err != nil {
-		return err
+		return errors.Join(err, engine.Close())
 	}
 	p.telemetry.Log.Info("listening", "address", l.Addr())
 	h := served.Handler(served.Options{Warehouse: engine, Secret: p.secret, Telemetry: p.telemetry})
-	return service.Serve(ctx, p.telemetry, l, h, 10*time.Second)
+	done := make(chan error, 1)
+	go func() { done <- service.Serve(ctx, p.telemetry, l, h, 10*time.Second) }()
+	select {
+	case err := <-done:
+		if closed := engine.Close(); err == nil {
+			err = closed
+		}
+		return err
+	case err := <-stuck:
+		// As if it were killed, which loses nothing that was answered: neither Serve nor Close would come to an end.
+		return fmt.Errorf("the process ends, to be started again: %w", err)
+	}
 }

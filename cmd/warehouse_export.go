@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,7 +45,7 @@ and writing a day again gives the same bytes. Days are read through the running 
 	return c
 }
 
-// days are the days that the flags name.
+// days checks the flags, and returns the first and last day they name.
 func (f *exportFlags) days() (first, last time.Time, err error) {
 	from, to := f.from, f.to
 	switch {
@@ -62,6 +64,16 @@ func (f *exportFlags) days() (first, last time.Time, err error) {
 	}
 	if last.Before(first) {
 		return first, last, usage("--from %s is after --to %s", from, to)
+	}
+	for _, dataset := range f.datasets {
+		if !slices.Contains(export.Datasets, dataset) {
+			return first, last, usage("--dataset %q: want some of %s", dataset, strings.Join(export.Datasets, ", "))
+		}
+	}
+	for _, table := range f.tables {
+		if !slices.Contains(export.Tables, table) {
+			return first, last, usage("--table %q: want some of %s", table, strings.Join(export.Tables, ", "))
+		}
 	}
 	return first, last, nil
 }

@@ -15,18 +15,18 @@ import (
 
 // Query is one of them.
 type Query struct {
-	Name  string
-	About string // a sentence or two
-	Args  []Arg
+	Name  string `json:"name"`
+	About string `json:"about"` // a sentence or two
+	Args  []Arg  `json:"args,omitempty"`
 	text  string // with {name} in place of values
 }
 
 // Arg is what a query asks for.
 type Arg struct {
-	Name    string
-	About   string
-	Default string
-	Needed  bool // there is no default
+	Name    string `json:"name"`
+	About   string `json:"about"`
+	Default string `json:"default,omitempty"`
+	Needed  bool   `json:"needed,omitempty"` // there is no default
 }
 
 var (
@@ -91,10 +91,8 @@ func parse(page string) ([]Query, error) {
 // Bind returns the statement with a ? for each value, and the values. Errors name the argument that is missing, or that
 // there is none of that name.
 func (q Query) Bind(values map[string]string) (sql string, args []any, err error) {
-	for name := range values {
-		if !slices.ContainsFunc(q.Args, func(a Arg) bool { return a.Name == name }) {
-			return "", nil, fmt.Errorf("%s has no argument %q%s", q.Name, name, q.asksFor())
-		}
+	if err := q.Check(values); err != nil {
+		return "", nil, err
 	}
 	for _, a := range q.Args {
 		if _, given := values[a.Name]; a.Needed && !given {
@@ -108,10 +106,25 @@ func (q Query) Bind(values map[string]string) (sql string, args []any, err error
 	return sql, args, nil
 }
 
-// Show is the statement with the values written into it, for a person to change.
+// Check refuses a value for what the query does not ask.
+func (q Query) Check(values map[string]string) error {
+	for name := range values {
+		if !slices.ContainsFunc(q.Args, func(a Arg) bool { return a.Name == name }) {
+			return fmt.Errorf("%s has no argument %q%s", q.Name, name, q.asksFor())
+		}
+	}
+	return nil
+}
+
+// Show is the statement with the values written into it, for a person to change. What has neither value nor default stays
+// as it is on the page.
 func (q Query) Show(values map[string]string) string {
 	return placeholder.ReplaceAllStringFunc(q.text, func(mark string) string {
-		return "'" + strings.ReplaceAll(q.value(mark[1:len(mark)-1], values), "'", "''") + "'"
+		name := mark[1 : len(mark)-1]
+		if _, given := values[name]; !given && slices.ContainsFunc(q.Args, func(a Arg) bool { return a.Name == name && a.Needed }) {
+			return mark
+		}
+		return "'" + strings.ReplaceAll(q.value(name, values), "'", "''") + "'"
 	})
 }
 

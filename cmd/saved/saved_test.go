@@ -191,6 +191,9 @@ func TestBind(t *testing.T) {
 	if got := q.Show(map[string]string{"id": "it's"}); got != "SELECT '7', 'it''s', '7'" {
 		t.Error(got)
 	}
+	if got := q.Show(nil); got != "SELECT '7', {id}, '7'" {
+		t.Error(got)
+	}
 	if _, _, err := q.Bind(nil); err == nil || err.Error() != "q needs --arg id=…: an id" {
 		t.Error(err)
 	}

@@ -39,11 +39,17 @@ func erasure(t *testing.T, w warehouse.Warehouse) {
 		7:  []byte(`{"event":"e","userId":"\u0061nna@mail.example"}`),
 		11: []byte("{\"userId\":\"anna@mail.example\",\"x\":\"\xff Elm Street 7\"}"),
 		13: []byte(`{"userId":"anna@mail.example", Elm Street 7`),
+		14: []byte(`{"userId":"someone","event":"e","userId":"anna@mail.example","x":"Elm Street 7"}`),
+		15: []byte(`{"userId":"someone","event":"e","userId":"\u0061nna@mail.example","x":"Elm Street 7 \ud83d"}`),
+		16: []byte(`{"userID":"anna@mail.example","x":"Elm Street 7"}`),
+		18: []byte(`{"userId":["anna@mail.example"],"x":"Elm Street 7"}`),
 	}
 	others := map[int][]byte{
 		3:  []byte(`{"event":"e","userId":"hanna@mail.example"}`),
 		17: []byte(`{"event":"e","properties":{"note":"anna@mail.example"}}`),
 		19: []byte(`{"event":"e","deviceId":"anna@mail.example"}`),
+		21: []byte(`{"event":"e","userId":"someone","properties":{"userId":"anna@mail.example"}}`),
+		22: []byte(`{"event":"e","userId":["hanna@mail.example"],"userId":"anna@mail.example.org"}`),
 		23: []byte("\xff{"),
 	}
 	n := 0

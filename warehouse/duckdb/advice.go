@@ -12,6 +12,8 @@ const (
 	adviceOne     = "send one SELECT, without BEGIN or PREPARE: each is a snapshot of its own"
 	adviceSingle  = "ask them one at a time"
 	adviceMore    = "filter by frame or timestamp, or aggregate"
+	adviceElse    = "use sparrow warehouse export and a DuckDB of your own"
+	advicePlaces  = "wait for them to end, or raise warehouse.queries.concurrent"
 )
 
 // advice says what to do instead of a statement, by its first words.

@@ -40,6 +40,9 @@ var _ warehouse.Eraser = (*Engine)(nil)
 // Erase implements warehouse.Eraser.
 func (e *Engine) Erase(ctx context.Context, who warehouse.Person, by string) (warehouse.Erased, error) {
 	out := warehouse.Erased{Rows: map[event.Stack]uint64{}, Outcomes: map[event.Stack]uint64{}}
+	for _, stack := range event.Stacks() {
+		out.Rows[stack], out.Outcomes[stack] = 0, 0
+	}
 	if err := who.Check(); err != nil {
 		return out, fmt.Errorf("warehouse: erase: %w", err)
 	}
@@ -116,7 +119,8 @@ func (e *Engine) alone(fn func(*conn) error) error {
 }
 
 // spots finds the person's events on either stack, in order. What is no JSON, or no UTF-8, counts as the person's if the
-// id is anywhere in it.
+// id is anywhere in it; so does what names the id a second time (trace goes by the last), in another case, or in a list,
+// none of which raw_normalized shows.
 func (e *Engine) spots(ctx context.Context, who warehouse.Person) ([]spot, error) {
 	id := map[string]string{warehouse.ByDevice: "deviceId", warehouse.ByUser: "userId"}[who.Kind]
 	found := map[spot]bool{}
@@ -126,10 +130,13 @@ func (e *Engine) spots(ctx context.Context, who warehouse.Person) ([]spot, error
 			return nil, err
 		}
 		stop := context.AfterFunc(ctx, c.interrupt)
-		err = c.rows(fmt.Sprintf(`SELECT run, frame, request, item FROM %[1]s.raw_normalized WHERE "%[2]s" = ?
-UNION ALL SELECT run, frame, request, item FROM (SELECT run, frame, request, item, data AS found, %[3]s AS data FROM %[1]s.raw WHERE data IS NOT NULL AND contains(data, ?)) WHERE NOT json_valid(data)
-UNION ALL SELECT run, frame, request, item FROM %[1]s.raw WHERE "dataBytes" IS NOT NULL AND contains(CAST("dataBytes" AS VARCHAR), CAST(CAST(? AS BLOB) AS VARCHAR))`, stack, id, mended),
-			[]any{who.ID, who.ID, []byte(who.ID)}, func(r []any) error {
+		err = c.rows(fmt.Sprintf(`SELECT run, frame, request, item FROM %[1]s.raw_normalized WHERE "%[2]s" = $1
+UNION ALL SELECT run, frame, request, item FROM (SELECT run, frame, request, item, data AS found, %[3]s AS data FROM %[1]s.raw WHERE data IS NOT NULL AND contains(data, $1)) WHERE NOT json_valid(data)
+UNION ALL SELECT run, frame, request, item FROM (SELECT run, frame, request, item, %[3]s AS data FROM %[1]s.raw WHERE data IS NOT NULL AND (contains(data, $1) OR contains(data, '\u'))) AS r
+  WHERE json_valid(data) AND EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(r.data) THEN r.data END) AS j
+    WHERE lower(j.key) = lower('%[2]s') AND (j.atom IS NOT NULL AND json_extract_string(j.value, '$') = $1 OR j.atom IS NULL AND contains(j.value, CAST(to_json($1) AS VARCHAR))))
+UNION ALL SELECT run, frame, request, item FROM %[1]s.raw WHERE "dataBytes" IS NOT NULL AND contains(CAST("dataBytes" AS VARCHAR), CAST(CAST($2 AS BLOB) AS VARCHAR))`, stack, id, mended),
+			[]any{who.ID, []byte(who.ID)}, func(r []any) error {
 				found[spot{uint64(r[0].(int64)), event.Position{Frame: uint64(r[1].(int64)), Request: uint32(r[2].(int64)), Item: uint32(r[3].(int64))}}] = true
 				return nil
 			})

@@ -26,7 +26,12 @@ var tableFunctions = setOf("range", "generate_series", "unnest", "repeat", "repe
 	"icu_calendar_names", "pg_timezone_names", "test_all_types")
 
 // forbidden are the other functions that a query may not call: they act, or hold a connection for nothing.
-var forbidden = setOf("write_log", "sleep_ms", "nextval", "currval", "json_execute_serialized_sql", "query", "query_table")
+var forbidden = setOf("write_log", "sleep_ms", "pg_sleep", "nextval", "currval", "json_execute_serialized_sql", "query", "query_table")
+
+// endless are those whose single call takes the product of two lengths, and cannot be interrupted: two texts of 300 kB,
+// which a statement of 80 bytes can make, are minutes (tried). All that time the transaction stays open, DuckDB keeps
+// what each append changed, and nothing is folded into the file.
+var endless = setOf("levenshtein", "editdist3", "damerau_levenshtein", "jaro_similarity", "jaro_winkler_similarity")
 
 func setOf(names ...string) map[string]bool {
 	m := map[string]bool{}
@@ -81,6 +86,8 @@ func (c *conn) single(sql string) error {
 		return nil
 	case n > 1 && moves.MatchString(comments.ReplaceAllString(sql, "")): // one statement, which DuckDB divides
 		return notSelect(sql)
+	case n > 1 && pivots.MatchString(sql):
+		return fmt.Errorf("%w: PIVOT must name its values, or DuckDB makes several statements of it: PIVOT … ON column IN ('a', 'b')", warehouse.ErrReadOnly)
 	case n > 1:
 		return fmt.Errorf("%w: these are %d statements; %s", warehouse.ErrReadOnly, n, adviceSingle)
 	}
@@ -135,6 +142,7 @@ func notSelect(sql string) error {
 var (
 	comments  = regexp.MustCompile(`(?s)^(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*`)
 	firstWord = regexp.MustCompile(`^[A-Za-z]+`)
+	pivots    = regexp.MustCompile(`(?i)^[^;]*\bPIVOT(?:_WIDER)?\b[^;]*;?\s*$`)
 	moves     = regexp.MustCompile(`(?is)^(COPY|IMPORT|EXPORT)\b[^;]*;?\s*$`)
 )
 
@@ -162,8 +170,13 @@ func walk(node any) error {
 
 // look refuses a node that calls or names what a query may not.
 func look(node map[string]any) error {
-	if function, ok := node["function_name"].(string); ok && forbidden[strings.ToLower(function)] {
-		return fmt.Errorf("%w: it calls %s(); %s", warehouse.ErrReadOnly, function, adviceTables)
+	if function, ok := node["function_name"].(string); ok {
+		switch name := strings.ToLower(function); {
+		case forbidden[name]:
+			return fmt.Errorf("%w: it calls %s(); %s", warehouse.ErrReadOnly, function, adviceTables)
+		case endless[name]:
+			return fmt.Errorf("%s() is not allowed: one call on long texts takes minutes and cannot be stopped; %s", function, adviceElse)
+		}
 	}
 	switch node["type"] {
 	case "TABLE_FUNCTION":

@@ -129,12 +129,19 @@ func TestAppendsComeBeforeQueries(t *testing.T) {
 	}
 }
 
-// TestStuckQueryLetsGo runs a function call that DuckDB cannot interrupt: the caller gets its error all the same.
+// TestStuckQueryLetsGo runs a function call that DuckDB cannot interrupt: the caller gets its error all the same, and
+// whoever can end the process is told.
 func TestStuckQueryLetsGo(t *testing.T) {
 	e := openTest(t, Options{})
-	_, err := e.Query(t.Context(), warehouse.Query{SQL: "SELECT levenshtein(repeat('x', 30000), repeat('y', 30000))", MaxWait: "10ms"})
+	e.o.StuckWait = 20 * time.Millisecond
+	told := make(chan error, 1)
+	e.o.Stuck = func(err error) { told <- err }
+	_, err := e.Query(t.Context(), warehouse.Query{SQL: "SELECT len(regexp_extract_all(repeat('a', 1000000), '.'))", MaxWait: "10ms"})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v, want the deadline", err)
+	}
+	if err := <-told; !errors.Is(err, errStuck) {
+		t.Errorf("told %v", err)
 	}
 	if _, err := e.Append(t.Context(), frames(event.Green, 0, 5, 5)); err != nil {
 		t.Errorf("append beside it: %v", err)

@@ -33,6 +33,12 @@ type Options struct {
 	Limit   int           // rows in an answer that names no limit; 100,000
 	MaxWait time.Duration // for a query, reading its answer included, if it names no shorter time; 1 min
 
+	// A query that was told to stop, and is in a function call that cannot be interrupted, harms appends in the end: after
+	// StuckWait, 30 s, Stuck is called, from another goroutine; perhaps for several queries. It should end the process: only
+	// that ends the call, nothing stored is lost, and Close would leave the query behind. nil: nobody is told.
+	StuckWait time.Duration
+	Stuck     func(error)
+
 	Retention Retention // nothing is deleted
 
 	settings map[string]string // of DuckDB, for tests
@@ -74,6 +80,7 @@ func (o *Options) applyDefaults() error {
 	def(&o.Queries, 4)
 	def(&o.Limit, 100_000)
 	def(&o.MaxWait, time.Minute)
+	def(&o.StuckWait, 30*time.Second)
 	return nil
 }
 

@@ -183,6 +183,9 @@ func (p *Parquet) finish() error {
 	if err := p.conn.exec(fmt.Sprintf("COPY rows TO '%s' (FORMAT parquet, COMPRESSION zstd)", strings.ReplaceAll(tmp, "'", "''"))); err != nil {
 		return err
 	}
+	if err := os.Chmod(tmp, 0o600); err != nil { // DuckDB leaves that to the umask
+		return err
+	}
 	if err := syncFile(tmp); err != nil {
 		return err
 	}

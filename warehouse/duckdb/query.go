@@ -2,6 +2,7 @@ package duckdb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -66,7 +67,10 @@ func (e *Engine) enter(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		e.reading.Done()
-		return fmt.Errorf("waiting for one of %d places for queries: %w", cap(e.slots), context.Cause(ctx))
+		if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
+			return fmt.Errorf("waiting for one of %d places for queries: %w", cap(e.slots), cause)
+		}
+		return fmt.Errorf("other queries hold all %d places, and none came free in time: %w: %s", cap(e.slots), context.DeadlineExceeded, advicePlaces)
 	case <-e.queries.Done():
 		e.reading.Done()
 		return ErrClosed

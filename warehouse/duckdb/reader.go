@@ -34,6 +34,9 @@ type row = []any
 // errMemory says that a query was refused memory.
 var errMemory = errors.New("the query needs more memory than this warehouse gives: " + adviceMore)
 
+// errStuck says that DuckDB is in a function call that it cannot interrupt.
+var errStuck = errors.New("a query was told to stop and is still in one function call: until it ends DuckDB keeps in memory what every append changes, and cannot fold its log into the file")
+
 // reader is one query in progress: a goroutine on a thread of its own, with a connection of its own and a read-only
 // transaction, and whoever reads its rows.
 type reader struct {
@@ -86,7 +89,7 @@ func (r *reader) execute(c *conn) error {
 }
 
 // watch interrupts the connection once the query is to stop, again and again, since an interrupt that comes between two
-// statements is forgotten.
+// statements is forgotten. If it does not stop for Options.StuckWait, Options.Stuck is told.
 func (r *reader) watch(c *conn) (stop func()) {
 	done := make(chan struct{})
 	var watching sync.WaitGroup
@@ -94,12 +97,19 @@ func (r *reader) watch(c *conn) (stop func()) {
 		tick := time.NewTicker(watchEvery)
 		defer tick.Stop()
 		stopped, closing := r.ctx.Done(), r.e.queries.Done()
+		var stuck <-chan time.Time
 		for {
 			select {
 			case <-done:
 				return
 			case <-stopped:
 				stopped = nil
+				stuck = time.After(r.e.o.StuckWait)
+			case <-stuck:
+				r.e.o.Telemetry.Failure("a query does not stop", errStuck)
+				if r.e.o.Stuck != nil {
+					r.e.o.Stuck(errStuck)
+				}
 			case <-closing:
 				closing = nil
 				r.stop(ErrClosed)

@@ -170,6 +170,11 @@ func TestDay(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := read(t, dir, m)
+			for _, path := range []string{m.Path, strings.TrimSuffix(m.Path, "parquet") + "json"} {
+				if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+					t.Errorf("%s is not private: %v, %v", path, info.Mode(), err)
+				}
+			}
 			if dataset == "green" {
 				if m, err = export.Day(t.Context(), o); err != nil {
 					t.Fatal(err)
