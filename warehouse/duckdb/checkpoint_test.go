@@ -103,7 +103,15 @@ func appendsBeside(t *testing.T, e *Engine) bool {
 		if _, err := e.Append(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
-		if fileSize(e.o.Path+".wal.checkpoint") > 0 || ended() {
+		if info, err := os.Stat(e.o.Path + ".wal.checkpoint"); err == nil {
+			e.names.mu.Lock()
+			if !e.names.has(info) {
+				t.Error("an append was acknowledged before the second log's name was on disk")
+			}
+			e.names.mu.Unlock()
+			break
+		}
+		if ended() {
 			break
 		}
 	}
