@@ -28,6 +28,10 @@ const (
 	foldAgain = time.Second
 	foldRest  = time.Minute // at most
 
+	// fullEvery is how often there is a full checkpoint at least, in which everybody's appends wait: only those remove
+	// rows that were deleted, and merge groups of rows that are small since they were begun during another.
+	fullEvery = 10 * time.Minute
+
 	// logFactor is how many times Options.Log the log may have before the candidate waits for a checkpoint. The live
 	// stack never does: then the disk is the bound.
 	logFactor = 8
@@ -100,7 +104,10 @@ func (e *Engine) foldOnce() error {
 		return fmt.Errorf("lines of cursors: %w", err)
 	}
 	beside := e.crowded()
-	if beside {
+	if !beside {
+		e.shared.Lock() // an append that is under way would keep it from being full
+		defer e.shared.Unlock()
+	} else {
 		guard, err := e.db.connect()
 		if err != nil {
 			return err
@@ -132,6 +139,9 @@ func (e *Engine) foldOnce() error {
 	for _, w := range e.writers {
 		w.unfolded.Store(0)
 	}
+	if !beside {
+		e.full = time.Now()
+	}
 	e.metrics.folded(time.Since(began), bytes)
 	return nil
 }
@@ -143,7 +153,7 @@ const forgetLines = `DELETE FROM cursors_log AS l USING (SELECT stack, run, stag
 // crowded reports whether most of what is in the log is not the live stack's: then its appends should not wait.
 func (e *Engine) crowded() bool {
 	live := e.state.live()
-	return live != "" && e.writers[live.Other()].unfolded.Load() >= e.writers[live].unfolded.Load()
+	return live != "" && time.Since(e.full) < fullEvery && e.writers[live.Other()].unfolded.Load() >= e.writers[live].unfolded.Load()
 }
 
 // candidate reports whether a stack is not the one that is live.
