@@ -84,7 +84,7 @@ func appendsBeside(t *testing.T, e *Engine) bool {
 	folded, candidate := make(chan error, 1), make(chan error, 1)
 	go func() { folded <- e.checkpoint() }()
 	if !<-begun {
-		t.Fatal("most of the log is the candidate's, yet the checkpoint is one that keeps live out")
+		t.Fatal("the log has rows of the candidate, yet the checkpoint is one that keeps live out")
 	}
 	for fileSize(e.o.Path+".wal") == first && !ended() { // its first act is to write a mark there
 		time.Sleep(time.Millisecond)

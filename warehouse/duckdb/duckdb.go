@@ -132,6 +132,7 @@ func openFile(o Options) (*database, error) {
 		"allow_persistent_secrets":     "false",
 		"errors_as_json":               "false",
 		"checkpoint_threshold":         "1000TB", // never: see checkpoint.go
+		"max_vacuum_tasks":             "1",
 		"preserve_insertion_order":     "true",
 		"default_null_order":           "nulls_last",
 	}
