@@ -5,8 +5,6 @@ import (
 	"unsafe"
 
 	native "github.com/duckdb/duckdb-go-bindings"
-
-	"github.com/sparrowhq/sparrow/event"
 )
 
 // appender writes rows into one table, in the open transaction of its connection (tried: what it flushed is gone after
@@ -26,19 +24,19 @@ type appender struct {
 }
 
 // newAppender prepares for a table of the given number of columns.
-func newAppender(c *conn, stack event.Stack, table string, width int, nullable ...int) (*appender, error) {
+func newAppender(c *conn, schema, table string, width int, nullable ...int) (*appender, error) {
 	a := &appender{
 		full: int(native.VectorSize()), nullable: nullable,
 		vectors: make([]native.Vector, width), data: make([]unsafe.Pointer, width), validity: make([]unsafe.Pointer, width), last: make([]string, width),
 	}
-	if native.AppenderCreateExt(c.handle, "", string(stack), table, &a.handle) == native.StateError {
+	if native.AppenderCreateExt(c.handle, "", schema, table, &a.handle) == native.StateError {
 		err := a.failure()
 		native.AppenderDestroy(&a.handle)
-		return nil, fmt.Errorf("appender for %s.%s: %w", stack, table, err)
+		return nil, fmt.Errorf("appender for %s.%s: %w", schema, table, err)
 	}
 	if n := int(native.AppenderColumnCount(a.handle)); n != width {
 		native.AppenderDestroy(&a.handle)
-		return nil, fmt.Errorf("%s.%s has %d columns, want %d", stack, table, n, width)
+		return nil, fmt.Errorf("%s.%s has %d columns, want %d", schema, table, n, width)
 	}
 	for i := range width {
 		a.types = append(a.types, native.AppenderColumnType(a.handle, native.IdxT(i)))

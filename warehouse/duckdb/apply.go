@@ -40,9 +40,12 @@ func (w *writer) apply(t *transaction) error {
 		}
 	}
 	for _, m := range t.moves {
-		if err := w.moveCursor(m); err != nil {
+		if err := w.lines.putLine(m, w.e.state.line(m.key).next(m)); err != nil {
 			return err
 		}
+	}
+	if err := w.lines.flush(); err != nil {
+		return err
 	}
 	if len(t.records) > 0 {
 		if err := w.extendTimeline(t); err != nil {
@@ -66,12 +69,6 @@ func (w *writer) put(p part) error {
 		}
 	}
 	return nil
-}
-
-func (w *writer) moveCursor(m move) error {
-	l := w.e.state.line(m.key).next(m)
-	_, err := w.moved.exec(string(m.stack), int64(m.run), string(m.stage), m.journal, m.to.Frame, m.to.Request, l.rows, l.step)
-	return err
 }
 
 // countEvery is how many transactions pass between two counts of the rows.

@@ -28,6 +28,11 @@ const (
 	foldAgain = time.Second
 	foldRest  = time.Minute // at most
 
+	// fullEvery is how often there is a full checkpoint at least, in which everybody's appends wait: only those remove
+	// rows that were deleted, and merge groups of rows that are small since they were begun during another. Of these it
+	// makes one of up to 122,880 rows in each table (max_vacuum_tasks); all of them at once took seconds (tried).
+	fullEvery = 10 * time.Minute
+
 	// logFactor is how many times Options.Log the log may have before the candidate waits for a checkpoint. The live
 	// stack never does: then the disk is the bound.
 	logFactor = 8
@@ -100,7 +105,10 @@ func (e *Engine) foldOnce() error {
 		return fmt.Errorf("lines of cursors: %w", err)
 	}
 	beside := e.crowded()
-	if beside {
+	if !beside {
+		e.shared.Lock() // an append that is under way would keep it from being full
+		defer e.shared.Unlock()
+	} else {
 		guard, err := e.db.connect()
 		if err != nil {
 			return err
@@ -132,6 +140,9 @@ func (e *Engine) foldOnce() error {
 	for _, w := range e.writers {
 		w.unfolded.Store(0)
 	}
+	if !beside {
+		e.full = time.Now()
+	}
 	e.metrics.folded(time.Since(began), bytes)
 	return nil
 }
@@ -140,10 +151,10 @@ func (e *Engine) foldOnce() error {
 const forgetLines = `DELETE FROM cursors_log AS l USING (SELECT stack, run, stage, max(step) AS step FROM cursors_log GROUP BY ALL) AS m ` +
 	`WHERE l.stack = m.stack AND l.run = m.run AND l.stage = m.stage AND l.step < m.step`
 
-// crowded reports whether most of what is in the log is not the live stack's: then its appends should not wait.
+// crowded reports whether some of what is in the log is the candidate's: live's appends should not wait for that.
 func (e *Engine) crowded() bool {
 	live := e.state.live()
-	return live != "" && e.writers[live.Other()].unfolded.Load() >= e.writers[live].unfolded.Load()
+	return live != "" && time.Since(e.full) < fullEvery && e.writers[live.Other()].unfolded.Load() > 0
 }
 
 // candidate reports whether a stack is not the one that is live.

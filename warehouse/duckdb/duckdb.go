@@ -44,6 +44,7 @@ type Engine struct {
 	// folding is held alone while the log is folded into the file; shared, and before the lock shared, by everything that
 	// must not write or open the file meanwhile: all but appends of the live stack that only insert.
 	folding sync.RWMutex
+	full    time.Time     // of the last full checkpoint; guarded by folding
 	due     chan struct{} // the log may have to be folded
 	names   logNames
 	logged  atomic.Int64 // bytes of the logs when they were last looked at
@@ -74,7 +75,7 @@ func Open(o Options) (*Engine, error) {
 	if err := o.applyDefaults(); err != nil {
 		return nil, err
 	}
-	e := &Engine{o: o, state: new(state), slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}, readers: map[*reader]struct{}{}, rest: map[event.Stack]time.Time{}, executing: newExclusive(), due: make(chan struct{}, 1)}
+	e := &Engine{o: o, state: new(state), slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}, readers: map[*reader]struct{}{}, rest: map[event.Stack]time.Time{}, executing: newExclusive(), due: make(chan struct{}, 1), full: time.Now()}
 	e.queries, e.stop = context.WithCancel(context.Background())
 	e.gate = newGate(e.state.live, o.Patience)
 	e.metrics = newMetrics(o.Telemetry.Registry, o.Path)
@@ -131,6 +132,7 @@ func openFile(o Options) (*database, error) {
 		"allow_persistent_secrets":     "false",
 		"errors_as_json":               "false",
 		"checkpoint_threshold":         "1000TB", // never: see checkpoint.go
+		"max_vacuum_tasks":             "1",
 		"preserve_insertion_order":     "true",
 		"default_null_order":           "nulls_last",
 	}

@@ -111,3 +111,43 @@ func TestFormat1IsMigrated(t *testing.T) {
 		}
 	}
 }
+
+// TestFormat3IsMigrated opens a file whose cursors are a table, changed in place: they go on from where they are.
+func TestFormat3IsMigrated(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "warehouse", "warehouse.duckdb")
+	e, err := Open(Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := uint64(0); at < 6; at += 3 {
+		if _, err := e.Append(t.Context(), frames(event.Green, at, at+3, 2)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	change(t, path, "CREATE TABLE c AS SELECT * FROM cursors", "DROP VIEW cursors", "DROP TABLE cursors_log", "ALTER TABLE c RENAME TO cursors",
+		"UPDATE meta SET value = '3' WHERE name = 'format'")
+	for at := uint64(6); at < 8; at++ { // and again as a file of this format
+		if e, err = Open(Options{Path: path}); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := e.Cursor(t.Context(), event.Green, 0, warehouse.Raw); err != nil || c.Frame != at {
+			t.Errorf("cursor %v, %v; want %d", c, err, at)
+		}
+		if _, err := e.Append(t.Context(), frames(event.Green, at, at+1, 2)); err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf("green 0 raw j %d 0 %d", at+1, 2*(at-1))
+		if got := table(t, e, "SELECT * FROM cursors"); got != want {
+			t.Errorf("cursors %s, want %s", got, want)
+		}
+		if got := table(t, e, "SELECT id, first, highest FROM journals"); got != fmt.Sprint("j 0 ", at) {
+			t.Errorf("journals %s at frame %d", got, at)
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -36,7 +36,7 @@ const (
 
 // newOutcomeAppender prepares to append to outcomes_log.
 func newOutcomeAppender(c *conn, stack event.Stack) (*appender, error) {
-	return newAppender(c, stack, "outcomes_log", outcomeWidth, colOutSent, colOutAnswer)
+	return newAppender(c, string(stack), "outcomes_log", outcomeWidth, colOutSent, colOutAnswer)
 }
 
 // putOutcome adds an outcome that checkOutcome let through.

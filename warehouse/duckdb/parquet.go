@@ -11,7 +11,6 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
 )
 
@@ -91,7 +90,7 @@ func CreateParquet(path string, columns []warehouse.Column) (_ *Parquet, err err
 	if err := p.conn.exec("CREATE TABLE rows (" + strings.Join(list, ", ") + ")"); err != nil {
 		return fail(err)
 	}
-	if p.rows, err = newAppender(p.conn, event.Stack("main"), "rows", len(columns), nullable...); err != nil {
+	if p.rows, err = newAppender(p.conn, "main", "rows", len(columns), nullable...); err != nil {
 		return fail(err)
 	}
 	return p, nil

@@ -32,7 +32,7 @@ const (
 
 // newRawAppender prepares to append rows to raw.
 func newRawAppender(c *conn, stack event.Stack) (*appender, error) {
-	return newAppender(c, stack, "raw", rawWidth, colData, colDataBytes)
+	return newAppender(c, string(stack), "raw", rawWidth, colData, colDataBytes)
 }
 
 // put adds a row that checkRow let through.

@@ -24,7 +24,7 @@ type writer struct {
 	// Guarded by Engine.shared, held in any way. nil while the file is not open.
 	conn   *conn
 	tables [kinds]*appender
-	moved  *statement // adds a cursor's new line
+	lines  *appender // of cursors
 
 	// Owned by run.
 	single  int // how many batches to try one at a time, since together they failed
@@ -49,36 +49,31 @@ func (w *writer) open(db *database) (err error) {
 	if w.conn, err = db.connect(); err != nil {
 		return err
 	}
-	if err = w.openTables(); err != nil {
-		return err
-	}
-	w.moved, err = w.conn.prepare("INSERT INTO cursors_log VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
-	return err
+	return w.openTables()
 }
 
 func (w *writer) openTables() (err error) {
 	if w.tables[rawRows], err = newRawAppender(w.conn, w.stack); err != nil {
 		return err
 	}
-	w.tables[outcomes], err = newOutcomeAppender(w.conn, w.stack)
+	if w.tables[outcomes], err = newOutcomeAppender(w.conn, w.stack); err != nil {
+		return err
+	}
+	w.lines, err = newLineAppender(w.conn)
 	return err
 }
 
 // closeTables gives up what is not flushed.
 func (w *writer) closeTables() {
-	for i, a := range w.tables {
+	for _, a := range append(w.tables[:], w.lines) {
 		if a != nil {
 			a.close()
-			w.tables[i] = nil
 		}
 	}
+	w.tables, w.lines = [kinds]*appender{}, nil
 }
 
 func (w *writer) close() {
-	if w.moved != nil {
-		w.moved.close()
-		w.moved = nil
-	}
 	w.closeTables()
 	if w.conn != nil {
 		w.conn.close()
