@@ -53,6 +53,8 @@ type Engine struct {
 	begin func(event.Stack, *transaction) // for tests: called before a transaction begins
 	fault func(*transaction) error        // for tests: fails a transaction half-way
 
+	expireRows int64 // of a step of retention; tests take smaller ones
+
 	mu      sync.Mutex
 	closed  bool                 // guarded by mu; once true, reading does not grow
 	readers map[*reader]struct{} // guarded by mu
@@ -67,7 +69,7 @@ func Open(o Options) (*Engine, error) {
 	if err := o.applyDefaults(); err != nil {
 		return nil, err
 	}
-	e := &Engine{o: o, state: new(state), slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}, readers: map[*reader]struct{}{}, rest: map[event.Stack]time.Time{}, executing: newExclusive()}
+	e := &Engine{o: o, state: new(state), slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}, readers: map[*reader]struct{}{}, rest: map[event.Stack]time.Time{}, executing: newExclusive(), expireRows: expireRows}
 	e.queries, e.stop = context.WithCancel(context.Background())
 	e.gate = newGate(e.state.live, o.Patience)
 	e.metrics = newMetrics(o.Telemetry.Registry, o.Path)
