@@ -81,19 +81,19 @@ func TestDigestsGoWithTheirDays(t *testing.T) {
 	}
 }
 
-// Of the people of the tests below.
+// Of the days below.
 const (
 	expireDays   = 6
-	expireFrames = 12  // a day
-	expireEach   = 200 // rows a frame
+	expireFrames = 12 // a day
+	expirePeople = 100
 )
 
 func person(n int) warehouse.Person {
 	return warehouse.Person{Kind: warehouse.ByUser, ID: fmt.Sprintf("person-%d", n)}
 }
 
-// fillForExpiry appends days of events of ten people, to both stacks.
-func fillForExpiry(t *testing.T, e *Engine) {
+// fillForExpiry appends days of events of many people, with so many rows a frame.
+func fillForExpiry(t *testing.T, e *Engine, rows int, stacks ...event.Stack) {
 	t.Helper()
 	midnight := time.Now().UTC().Truncate(24 * time.Hour)
 	var times []time.Time
@@ -102,11 +102,11 @@ func fillForExpiry(t *testing.T, e *Engine) {
 			times = append(times, midnight.AddDate(0, 0, -day))
 		}
 	}
-	for _, stack := range event.Stacks() {
+	for _, stack := range stacks {
 		for _, stage := range []warehouse.Stage{warehouse.Raw, "trace"} {
-			b := dated(stack, stage, 0, expireEach, times...)
+			b := dated(stack, stage, 0, rows, times...)
 			for i := range b.Rows {
-				b.Rows[i].Data = fmt.Appendf(nil, `{"event":"e","userId":"person-%d","n":%d}`, i%10, i)
+				b.Rows[i].Data = fmt.Appendf(nil, `{"event":"e","userId":"person-%d","n":%d}`, i%expirePeople, i)
 			}
 			if _, err := e.Append(t.Context(), b); err != nil {
 				t.Fatal(err)
@@ -116,14 +116,14 @@ func fillForExpiry(t *testing.T, e *Engine) {
 }
 
 // checkExpired looks for what must hold at any time, and once done also for what is to be left.
-func checkExpired(t *testing.T, e *Engine, done bool) {
+func checkExpired(t *testing.T, e *Engine, done bool, rows int, stacks ...event.Stack) {
 	t.Helper()
 	c, err := e.db.connect()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.close()
-	for _, stack := range event.Stacks() {
+	for _, stack := range stacks {
 		if err := checkCounts(c, stack); err != nil {
 			t.Error(err)
 		}
@@ -141,9 +141,9 @@ func checkExpired(t *testing.T, e *Engine, done bool) {
 		if !done {
 			continue
 		}
-		const kept = 2 * expireFrames * expireEach // a whole day, and today
+		kept := 2 * expireFrames * rows // a whole day, and today
 		sql = fmt.Sprintf(`SELECT count(*), count(*) FILTER (context = '%s'), count(*) FILTER (contains(data, 'person-3"')), (SELECT count(*) FROM %s.outcomes_log) FROM %[2]s.raw`, erasedContext, stack)
-		if got, want := table(t, e, sql), fmt.Sprint(kept, kept*3/10, 0, kept); got != want {
+		if got, want := table(t, e, sql), fmt.Sprint(kept, kept*3/expirePeople, 0, kept); got != want {
 			t.Errorf("%s: rows, tombstones, rows of an erased person, outcomes: %s, want %s", stack, got, want)
 		}
 	}
@@ -190,7 +190,7 @@ func checkpointsAmid(e *Engine) (n *int, stop func()) {
 				*n++
 			}
 			select {
-			case <-time.After(10 * time.Millisecond):
+			case <-time.After(25 * time.Millisecond):
 			case <-ctx.Done():
 			}
 		}
@@ -200,9 +200,11 @@ func checkpointsAmid(e *Engine) (n *int, stop func()) {
 
 // TestCheckpointsAmidRetention has checkpoints land between any two steps of retention and of erasures.
 func TestCheckpointsAmidRetention(t *testing.T) {
+	// Enough rows that a checkpoint drops a group of deleted ones, and row ids move.
+	const rows = 2600
 	e := openTest(t, Options{DigestFrames: 4, DigestRows: 1, Log: 256 << 10})
-	fillForExpiry(t, e)
-	e.o.Retention, e.expireRows = Retention{Raw: 1, Outcomes: 1}, 2500
+	fillForExpiry(t, e, rows, event.Green)
+	e.o.Retention, e.expireRows = Retention{Raw: 1, Outcomes: 1}, 20_000
 	checkpoints, stop := checkpointsAmid(e)
 	var both sync.WaitGroup
 	both.Go(func() {
@@ -220,12 +222,13 @@ func TestCheckpointsAmidRetention(t *testing.T) {
 	both.Wait()
 	stop()
 	t.Logf("%d checkpoints", *checkpoints)
-	checkExpired(t, e, true)
+	checkExpired(t, e, true, rows, event.Green)
 }
 
 // TestKilledAmidRetention kills a process that deletes days, erases people and makes checkpoints, again and again, until
 // one comes to the end: the counts agree at each start, and nothing is left half-done.
 func TestKilledAmidRetention(t *testing.T) {
+	const rows = 200
 	kills := 2
 	if os.Getenv("SPARROW_SOAK") != "" {
 		kills = 60
@@ -239,7 +242,7 @@ func TestKilledAmidRetention(t *testing.T) {
 		return e
 	}
 	e := open()
-	fillForExpiry(t, e)
+	fillForExpiry(t, e, rows, event.Stacks()...)
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +275,7 @@ func TestKilledAmidRetention(t *testing.T) {
 			}
 		}
 		e := open()
-		checkExpired(t, e, finished)
+		checkExpired(t, e, finished, rows, event.Stacks()...)
 		if err := e.Close(); err != nil {
 			t.Fatal(err)
 		}
