@@ -270,7 +270,9 @@ func TestReopenedAmidAFrame(t *testing.T) {
 	for _, to := range []event.Cursor{{Frame: 3, Request: 1}, {Frame: 3, Request: 4}, {Frame: 6, Request: 2}, {Frame: 10}} {
 		part := *all
 		part.To = to
-		part.Rows = slices.DeleteFunc(slices.Clone(all.Rows), func(r warehouse.Row) bool { return to.Compare(event.Cursor{Frame: r.Frame, Request: r.Position.Request}) <= 0 })
+		part.Rows = slices.DeleteFunc(slices.Clone(all.Rows), func(r warehouse.Row) bool {
+			return to.Compare(event.Cursor{Frame: r.Frame, Request: r.Position.Request}) <= 0
+		})
 		if _, err := e.Append(t.Context(), &part); err != nil {
 			t.Fatal(err)
 		}
