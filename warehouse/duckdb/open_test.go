@@ -169,6 +169,30 @@ func TestFolderIsPrivate(t *testing.T) {
 			t.Errorf("%s has mode %04o, want 0700", dir, info.Mode().Perm())
 		}
 	}
+	// One that is there already is made private, unless others' files are in it.
+	dir := filepath.Join(t.TempDir(), "open")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "warehouse.duckdb")
+	e, err := Open(Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("a folder that was open has mode %04o, %v", info.Mode().Perm(), err)
+	}
+	shared := t.TempDir()
+	if err := errors.Join(os.Chmod(shared, 0o755), os.WriteFile(filepath.Join(shared, "theirs"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := Open(Options{Path: filepath.Join(shared, "warehouse.duckdb")}); err == nil {
+		e.Close()
+		t.Error("a folder that is open and holds others' files is taken")
+	}
 }
 
 func TestClosedEngine(t *testing.T) {
