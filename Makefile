@@ -50,7 +50,7 @@ bench-peers: build ## our mirror and nginx, turn by turn; installs nginx from De
 soak: build ## the long forms of the proofs in make test
 	SPARROW_SOAK=1 go test -count=1 -timeout 3h -v -run 'Proof|Docs' ./cmd/sparrow
 	SPARROW_SOAK=1 go test -count=1 -timeout 1h -v -run 'TestMutatedPayloads' ./trace
-	SPARROW_SOAK=1 go test -count=1 -timeout 1h -run 'Oracle|RealData|Planted|TornLog' ./compare ./trace/... ./warehouse/duckdb
+	SPARROW_SOAK=1 go test -count=1 -timeout 1h -run 'Oracle|RealData|Planted|TornLog|KilledAmid|DuringRetention' ./compare ./trace/... ./warehouse/duckdb
 
 soak-warehouse: ## a warehouse of SPARROW_SOAK_ROWS rows (100 million: some 25 minutes and 30 GB in TMPDIR) of SPARROW_TEST_DATA's events
 	SPARROW_SOAK_ROWS=$${SPARROW_SOAK_ROWS:-100000000} go test -count=1 -timeout 2h -v -run '^TestSoakWarehouse$$' ./warehouse/duckdb

@@ -39,7 +39,7 @@ func cell(v any) string {
 	}
 }
 
-// eachRow calls fn for every row.
+// eachRow calls fn for every row. A date is a text by then, without the time that it has not.
 func eachRow(rows *warehouse.Rows, fn func([]any) error) error {
 	for {
 		row, err := rows.Next()
@@ -48,6 +48,11 @@ func eachRow(rows *warehouse.Rows, fn func([]any) error) error {
 		}
 		if err != nil {
 			return err
+		}
+		for i, v := range row {
+			if t, ok := v.(time.Time); ok && rows.Columns[i].Type == "DATE" {
+				row[i] = t.UTC().Format(time.DateOnly)
+			}
 		}
 		if err := fn(row); err != nil {
 			return err

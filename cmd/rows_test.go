@@ -138,3 +138,27 @@ func TestCutAnswerIsAnError(t *testing.T) {
 		}
 	}
 }
+
+// A date is shown as one, in every format.
+func TestDates(t *testing.T) {
+	p := &program{}
+	for name, c := range map[string]struct {
+		print func(io.Writer, *warehouse.Rows) error
+		want  string
+	}{
+		"table": {p.printTable, "a           b c                          ページ\n2026-05-01  2026-05-01T00:00:00.000000Z  NULL\n"},
+		"csv":   {printCSV, "a,b c,ページ\r\n2026-05-01,2026-05-01T00:00:00.000000Z,\r\n"},
+		"json":  {printJSONRows, "[\n{\"a\":\"2026-05-01\",\"b c\":\"2026-05-01T00:00:00.000000Z\",\"ページ\":null}\n]\n"},
+	} {
+		at := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+		rows := answer(t, io.EOF, []any{at, at, nil})
+		rows.Columns[0].Type, rows.Columns[1].Type = "DATE", "TIMESTAMP"
+		var out bytes.Buffer
+		if err := c.print(&out, rows); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(c.want, out.String()); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}

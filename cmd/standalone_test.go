@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,11 +72,11 @@ telemetry: {format: json}
 		*exec.Cmd
 		out logFile
 	}
-	var all []started
-	for _, args := range [][]string{{"warehouse"}, {"sandbox"}, {"trace", "--stack", "green"}, {"trace", "--stack", "blue"}, {"dispatcher", "--stack", "green"}, {"dispatcher", "--stack", "blue"}, {"mirror"}} {
+	begin := func(args ...string) started {
+		t.Helper()
 		c := exec.Command(bin, append(args, "--config", settings)...)
 		p := started{c, logFile(filepath.Join(dir, strings.Join(append(args[:1:1], args[len(args)-1]), "-")+".log"))}
-		log, err := os.Create(string(p.out))
+		log, err := os.OpenFile(string(p.out), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +94,11 @@ telemetry: {format: json}
 				t.Logf("%v said:\n%s", c.Args, p.out)
 			}
 		})
-		all = append(all, p)
+		return p
+	}
+	var all []started
+	for _, args := range [][]string{{"warehouse"}, {"sandbox"}, {"trace", "--stack", "green"}, {"trace", "--stack", "blue"}, {"dispatcher", "--stack", "green"}, {"dispatcher", "--stack", "blue"}, {"mirror"}} {
+		all = append(all, begin(args...))
 	}
 
 	// Other commands find them by address, with the secrets' files named.
@@ -178,6 +183,24 @@ telemetry: {format: json}
 	if out, err := run("compare", "--wait", "1m"); err == nil || !strings.Contains(out, "FAIL") {
 		t.Errorf("%v\n%s", err, out)
 	}
+
+	// If the dispatcher cannot follow, trace goes back to what it had: it and a dispatcher that has that are one build again.
+	all[5].Process.Signal(syscall.SIGTERM)
+	if err := all[5].Wait(); err != nil {
+		t.Error(err)
+	}
+	pipeline("blue", "title")
+	hup("blue", "the pipeline was not reloaded: everything is as before")
+	pipeline("blue", "referrer")
+	all[5] = begin("dispatcher", "--stack", "blue")
+	r.await("blue's dispatcher is back", func() error {
+		resp, err := http.Get("http://" + a[3] + "/healthz")
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
+	})
+	hup("blue", "the pipeline file has not changed")
 
 	for i := len(all) - 1; i >= 0; i-- {
 		all[i].Process.Signal(syscall.SIGTERM)

@@ -151,6 +151,7 @@ func (p *program) traceOptions(pr *process, stack event.Stack) (trace.Options, e
 		MaxKeys:         c.MessageKeys,
 		KeyAge:          time.Duration(c.MessageAge),
 		MaxUnshipped:    c.Unshipped,
+		MaxAhead:        c.Ahead,
 		MaxDead:         c.DeadLetters,
 	}
 	if extend := p.Extension.Trace; extend != nil {

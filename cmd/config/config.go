@@ -156,6 +156,7 @@ type Trace struct {
 	MinFree     Size     `yaml:"min_free"`
 	Window      int      `yaml:"window"`
 	Unshipped   int      `yaml:"unshipped"`
+	Ahead       int      `yaml:"ahead"`
 	DeadLetters int      `yaml:"dead_letters"`
 	MessageAge  Duration `yaml:"message_age"` // part of the build
 	MessageKeys int      `yaml:"message_keys"`
@@ -254,7 +255,7 @@ func Default() Config {
 	all := Sample{Percent: 100, By: event.ByRequestID}
 	trace := func(url string) Trace {
 		return Trace{
-			URL: url, Backlog: 8 << 30, MinFree: 128 << 20, Window: 20_000, Unshipped: 50_000, DeadLetters: 10_000,
+			URL: url, Backlog: 8 << 30, MinFree: 128 << 20, Window: 20_000, Unshipped: 50_000, Ahead: 250_000, DeadLetters: 10_000,
 			MessageAge: Duration(24 * time.Hour), MessageKeys: 1_000_000, Check: Duration(5 * time.Minute),
 		}
 	}

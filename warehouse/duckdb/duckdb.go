@@ -61,6 +61,8 @@ type Engine struct {
 	fault func(*transaction) error        // for tests: fails a transaction half-way
 	folds func(beside bool) func(error)   // for tests: called before a checkpoint, and what it returns after it
 
+	expireRows int64 // of a step of retention; tests take smaller ones
+
 	mu      sync.Mutex
 	closed  bool                 // guarded by mu; once true, reading does not grow
 	readers map[*reader]struct{} // guarded by mu
@@ -75,7 +77,7 @@ func Open(o Options) (*Engine, error) {
 	if err := o.applyDefaults(); err != nil {
 		return nil, err
 	}
-	e := &Engine{o: o, state: new(state), slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}, readers: map[*reader]struct{}{}, rest: map[event.Stack]time.Time{}, executing: newExclusive(), due: make(chan struct{}, 1), full: time.Now()}
+	e := &Engine{o: o, state: new(state), slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}, readers: map[*reader]struct{}{}, rest: map[event.Stack]time.Time{}, executing: newExclusive(), due: make(chan struct{}, 1), full: time.Now(), expireRows: expireRows}
 	e.queries, e.stop = context.WithCancel(context.Background())
 	e.gate = newGate(e.state.live, o.Patience)
 	e.metrics = newMetrics(o.Telemetry.Registry, o.Path)

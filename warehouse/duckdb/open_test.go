@@ -168,6 +168,30 @@ func TestFolderIsPrivate(t *testing.T) {
 			t.Errorf("%s has mode %04o, want 0700", dir, info.Mode().Perm())
 		}
 	}
+	// One that is there already is made private, unless others' files are in it.
+	dir := filepath.Join(t.TempDir(), "open")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "warehouse.duckdb")
+	e, err := Open(Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("a folder that was open has mode %04o, %v", info.Mode().Perm(), err)
+	}
+	shared := t.TempDir()
+	if err := errors.Join(os.Chmod(shared, 0o755), os.WriteFile(filepath.Join(shared, "theirs"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := Open(Options{Path: filepath.Join(shared, "warehouse.duckdb")}); err == nil {
+		e.Close()
+		t.Error("a folder that is open and holds others' files is taken")
+	}
 }
 
 func TestClosedEngine(t *testing.T) {
@@ -224,35 +248,5 @@ func TestCloseStopsWhatRuns(t *testing.T) {
 	}
 	if err := <-stopped; !errors.Is(err, ErrClosed) {
 		t.Errorf("append: %v", err)
-	}
-}
-
-func TestReopenedEngineGoesOn(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "warehouse", "warehouse.duckdb")
-	for round := range uint64(3) {
-		e, err := Open(Options{Path: path})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b := frames(event.Green, round*10, round*10+10, 3)
-		b.Controls = []*event.ControlEntry{initial(t, event.Green)}
-		if c, err := e.Cursor(t.Context(), event.Green, 0, warehouse.Raw); err != nil || c.Frame != round*10 {
-			t.Errorf("round %d: cursor %v, %v", round, c, err)
-		}
-		if _, err := e.Append(t.Context(), b); err != nil {
-			t.Fatal(err)
-		}
-		if js, err := e.Journals(t.Context()); err != nil || len(js) != 1 || js[0] != (warehouse.Journal{ID: "j", First: 1, Highest: round*10 + 9}) {
-			t.Errorf("round %d: journals %v, %v", round, js, err)
-		}
-		if live := e.state.live(); live != event.Green {
-			t.Errorf("round %d: live is %q", round, live)
-		}
-		if err := e.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := os.Stat(path + ".wal"); err == nil {
-			t.Errorf("round %d: a log is left after Close", round)
-		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // Retention says for how many whole days (UTC) before today rows are kept, by the time they were received. 0: for ever.
@@ -176,7 +177,7 @@ func (x *expiry) step() (found bool, err error) {
 	if err != nil || !found {
 		return false, err
 	}
-	window := []any{first, first + expireRows, x.before}
+	window := []any{first, first + x.e.expireRows, x.before}
 	var rows int64
 	err = c.transaction(func() error {
 		rows = 0
@@ -194,6 +195,9 @@ func (x *expiry) step() (found bool, err error) {
 				return fmt.Errorf("count of %s: %w", day[0], err)
 			}
 		}
+		if err := x.undigest(c, table, below, window); err != nil {
+			return fmt.Errorf("digests: %w", err)
+		}
 		s, err := c.prepare(fmt.Sprintf("DELETE FROM %s WHERE %s", table, below))
 		if err != nil {
 			return err
@@ -208,10 +212,21 @@ func (x *expiry) step() (found bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	x.at = first + expireRows
+	x.at = first + x.e.expireRows
 	x.rows += rows
 	x.e.metrics.expired.WithLabelValues(string(x.stack), x.table).Add(float64(rows))
 	return true, nil
+}
+
+// undigest takes away the digests of the buckets that are about to lose rows, which they would otherwise go on counting:
+// compare reads such a bucket as rows.
+func (x *expiry) undigest(c *conn, table, below string, window []any) error {
+	stage := "stage"
+	if x.table == "raw" {
+		stage = "'" + string(warehouse.Raw) + "'"
+	}
+	return c.run(fmt.Sprintf(`DELETE FROM %[1]s.digests WHERE (stage, "first") IN (SELECT DISTINCT %[2]s, frame // %[3]d * %[3]d FROM %[4]s WHERE run = 0 AND %[5]s)`,
+		x.stack, stage, x.e.state.digestFrames(), table, below), window...)
 }
 
 // count adds to what was deleted of a day. Nobody else writes the table.
