@@ -50,6 +50,7 @@ type Engine struct {
 	opened  atomic.Bool    // everything was read once
 
 	slots   chan struct{} // one per query that may run
+	erasing chan struct{} // holds one while an erasure runs
 	mu      sync.Mutex
 	closed  bool           // guarded by mu; once true, reading does not grow
 	reading sync.WaitGroup // queries in progress
@@ -79,7 +80,7 @@ func connect(ctx context.Context, o Options) (*Engine, error) {
 	if err := o.applyDefaults(); err != nil {
 		return nil, err
 	}
-	e := &Engine{o: o, names: names{o.Project, o.Prefix}, slots: make(chan struct{}, o.Queries), writers: map[event.Stack]map[log]*writer{}}
+	e := &Engine{o: o, names: names{o.Project, o.Prefix}, slots: make(chan struct{}, o.Queries), erasing: make(chan struct{}, 1), writers: map[event.Stack]map[log]*writer{}}
 	e.running, e.stop = context.WithCancel(context.Background())
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	e.http = &http.Client{Transport: base}

@@ -142,7 +142,7 @@ func (n names) normalizedView(stack event.Stack, of []warehouse.Property) string
 		add(p.Type, columnNames[i], append([]string{"properties"}, p.Keys...)...)
 	}
 	return "CREATE OR REPLACE VIEW " + n.in(string(stack), "raw_normalized") + " AS\nSELECT " + strings.Join(columns, ",\n  ") +
-		"\nFROM (\nSELECT " + list("", fixed) + ",\n  " + strings.Join(values, ",\n  ") + "\nFROM " + n.in(string(stack), "raw") + "\n) AS r"
+		"\nFROM (\nSELECT " + list("", fixed) + ",\n  " + strings.Join(values, ",\n  ") + "\nFROM (\n" + n.events(rawLog, stack, standing) + "\n) AS e\n) AS r"
 }
 
 // normalizedUnion shows both stacks' rows by role, with the columns of the stack that has the role now.

@@ -32,8 +32,10 @@ type Options struct {
 	MaxWait    time.Duration // for a query, reading its answer included, if it names no shorter time; 1 min
 	MaxScanned int64         // bytes that one query may be billed for; 100 GiB
 
-	restTimeout time.Duration // for one REST call of ours, its repetitions by the client library included; 1 min
-	firstPause  time.Duration // before what failed is tried again, then twice as long each time; 100 ms
+	eraseTimeout time.Duration // for one statement of an erasure; 20 min
+	looked       func()        // called after an erasure has looked and before it buries; for tests
+	restTimeout  time.Duration // for one REST call of ours, its repetitions by the client library included; 1 min
+	firstPause   time.Duration // before what failed is tried again, then twice as long each time; 100 ms
 }
 
 var (
@@ -72,6 +74,7 @@ func (o *Options) applyDefaults() error {
 	def(&o.Limit, 100_000)
 	def(&o.MaxWait, time.Minute)
 	def(&o.MaxScanned, 100<<30)
+	def(&o.eraseTimeout, 20*time.Minute)
 	def(&o.restTimeout, time.Minute)
 	def(&o.firstPause, 100*time.Millisecond)
 	return nil

@@ -26,16 +26,22 @@ func (e *Engine) run(ctx context.Context, sql string) error {
 		defer cancel()
 		q := e.rest.Query(sql)
 		q.Location = e.o.Location
-		job, err := q.Run(ctx)
-		if err != nil {
-			return permanent(err), err
-		}
-		s, err := job.Wait(ctx)
-		if err != nil {
-			return permanent(err), err
-		}
-		return permanent(s.Err()), s.Err()
+		err = finish(ctx, q)
+		return permanent(err), err
 	})
+}
+
+// finish runs a statement that answers nothing to its end.
+func finish(ctx context.Context, q *bq.Query) error {
+	job, err := q.Run(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := job.Wait(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Err()
 }
 
 // atOnce is how many statements of ours run at the same time.
@@ -66,6 +72,11 @@ func (e *Engine) each(ctx context.Context, sql string, fn func(row []any) error,
 	for _, a := range args {
 		q.Parameters = append(q.Parameters, bq.QueryParameter{Value: a})
 	}
+	return rows(ctx, q, fn)
+}
+
+// rows runs a query and calls fn with each row.
+func rows(ctx context.Context, q *bq.Query, fn func(row []any) error) error {
 	it, err := q.Read(ctx)
 	if err != nil {
 		return err

@@ -35,7 +35,11 @@ var markColumns = []column{
 	{"cursorRows", "INT64"},     // how many rows of the stage came with it
 	{"cursorStream", "STRING"},  // the stream it came through
 	{"cursorEnd", "INT64"},      // rows in that stream after the append
+	erasedColumn,
 }
+
+// erasedColumn is 1 in a tombstone, else NULL, which costs nothing to store or to read.
+var erasedColumn = column{"erased", "INT64"}
 
 // rawColumns are those of raw, in the order in which appendRow writes them.
 var rawColumns = []column{
@@ -99,18 +103,21 @@ func (l log) table(stack event.Stack) table {
 	}
 }
 
-// timelineLog, journalsLog and normalizedLog are written at least once, and read without repetitions.
+// timelineLog, journalsLog, normalizedLog and erasuresLog are written at least once, and read without repetitions.
 var (
 	timelineLog = table{dataset: shared, name: "timeline_log", columns: []column{
 		{"sequence", "INT64"}, {"generation", "INT64"}, {"kind", "STRING"}, {"live", "STRING"}, {"from", "INT64"}, {"at", "TIMESTAMP"}, {"record", "STRING"},
 	}}
 	normalizedLog = table{dataset: shared, name: "normalized_log", columns: []column{{"stack", "STRING"}, {"revision", "INT64"}, {"properties", "STRING"}}}
 	journalsLog   = table{dataset: shared, name: "journals_log", columns: []column{{"id", "STRING"}, {"first", "INT64"}}}
+	erasuresLog   = table{dataset: shared, name: "erasures_log", columns: []column{
+		{"at", "TIMESTAMP"}, {"kind", "STRING"}, {"salt", "STRING"}, {"hash", "STRING"}, {"by", "STRING"}, {"events", "INT64"}, {"rows", "INT64"}, {"outcomes", "INT64"},
+	}}
 )
 
 // tables lists everything that we write.
 func tables() []table {
-	all := []table{timelineLog, journalsLog, normalizedLog}
+	all := []table{timelineLog, journalsLog, normalizedLog, erasuresLog}
 	for _, stack := range event.Stacks() {
 		for _, l := range logs {
 			all = append(all, l.table(stack))

@@ -18,14 +18,17 @@ func list(prefix string, columns []column) string {
 }
 
 // events selects the events' rows of a log: those with a day, and the few whose time is in no partition. Both halves
-// name their partitions by the table's own column, so that BigQuery reads no others.
-func (n names) events(l log, stack event.Stack, more ...column) string {
+// name their partitions by the table's own column, so that BigQuery reads no others. and is a further condition.
+func (n names) events(l log, stack event.Stack, and string, more ...column) string {
 	from := n.in(string(stack), string(l))
 	columns := slices.Concat(l.columns(), more)
 	odd := strings.Replace(list("", columns), quote("timestamp"), "TIMESTAMP_MICROS(micros) AS `timestamp`", 1)
-	return "SELECT " + list("", columns) + "\nFROM " + from + "\nWHERE `timestamp` IS NOT NULL\nUNION ALL\n" +
-		"SELECT " + odd + "\nFROM " + from + "\nWHERE `timestamp` IS NULL AND micros IS NOT NULL"
+	return "SELECT " + list("", columns) + "\nFROM " + from + "\nWHERE `timestamp` IS NOT NULL" + and + "\nUNION ALL\n" +
+		"SELECT " + odd + "\nFROM " + from + "\nWHERE `timestamp` IS NULL AND micros IS NOT NULL" + and
 }
+
+// standing leaves tombstones out.
+const standing = " AND erased IS NULL"
 
 // marks selects the marks of all logs of the given kinds.
 func (n names) marks(columns string, of ...log) string {
@@ -61,24 +64,26 @@ LEFT JOIN (
 `+n.marks("run, frame, request, cursorJournal", rawLog, outcomesLog)+`
 ) AS m ON m.cursorJournal = j.id AND m.run = 0
 GROUP BY j.id, j.first`),
+		view(shared, "erasures", "SELECT "+list("", erasuresLog.columns)+"\nFROM "+n.table(erasuresLog)+
+			"\nWHERE TRUE\nQUALIFY ROW_NUMBER() OVER (PARTITION BY salt ORDER BY `at`) = 1"),
 	}
 	for _, stack := range event.Stacks() {
 		out = append(out,
-			view(string(stack), "raw", n.events(rawLog, stack)),
-			view(string(stack), "outcomes", n.outcomes(stack)))
+			view(string(stack), "raw", n.events(rawLog, stack, "")),
+			view(string(stack), "outcomes", n.outcomes(stack, "")))
 	}
 	return out
 }
 
-// outcomes selects the latest revision of every outcome of a stack.
-func (n names) outcomes(stack event.Stack) string {
+// outcomes selects the latest revision of every outcome of a stack. and is a further condition.
+func (n names) outcomes(stack event.Stack, and string) string {
 	const key = "run, stage, frame, request, item"
 	var same []string
 	for _, c := range strings.Split(key, ", ") {
 		same = append(same, "c."+c+" = o."+c)
 	}
-	return "WITH corrections AS (\n" + n.events(correctionsLog, stack, column{"number", ""}) + "\n)\n" +
-		"SELECT " + list("o.", outcomeColumns) + "\nFROM (\n" + n.events(outcomesLog, stack) + "\n) AS o\n" +
+	return "WITH corrections AS (\n" + n.events(correctionsLog, stack, and, column{"number", ""}) + "\n)\n" +
+		"SELECT " + list("o.", outcomeColumns) + "\nFROM (\n" + n.events(outcomesLog, stack, and) + "\n) AS o\n" +
 		"WHERE NOT EXISTS (SELECT 1 FROM corrections AS c WHERE " + strings.Join(same, " AND ") + ")\n" +
 		"UNION ALL\nSELECT " + list("", outcomeColumns) + "\nFROM corrections\n" +
 		"WHERE TRUE\nQUALIFY ROW_NUMBER() OVER (PARTITION BY " + key + " ORDER BY revision DESC, number DESC) = 1"
@@ -109,19 +114,23 @@ func (r role) now(t event.Timeline) event.Stack {
 }
 
 // cutViews are those that depend on the timeline or on the columns of raw_normalized: live and staging cut both stacks'
-// views by frame ranges, the timeline's as literals, so that BigQuery skips what lies outside by the bounds of its
-// clustered blocks. Those of the stacks come first, since the others read them.
+// logs by frame ranges, the timeline's as literals, so that BigQuery skips what lies outside by the bounds of its
+// clustered blocks, and leave tombstones out. raw_normalized of the stacks comes first, since the others read it.
 func (n names) cutViews(t event.Timeline, all properties) []string {
 	out := n.stackViews(all)
 	for _, r := range roles {
 		for _, of := range []struct {
 			name    string
 			columns []column
-		}{{"raw", rawColumns}, {"outcomes", outcomeColumns}} {
+			from    func(event.Stack) string
+		}{
+			{"raw", rawColumns, func(s event.Stack) string { return n.events(rawLog, s, standing) }},
+			{"outcomes", outcomeColumns, func(s event.Stack) string { return n.outcomes(s, standing) }},
+		} {
 			var parts []string
 			for _, stack := range event.Stacks() {
-				parts = append(parts, fmt.Sprintf("SELECT %s, '%s' AS stack\nFROM %s\nWHERE run = 0 AND %s",
-					list("", of.columns), stack, n.in(string(stack), of.name), within(r.spans(t, stack))))
+				parts = append(parts, fmt.Sprintf("SELECT %s, '%s' AS stack\nFROM (\n%s\n) AS e\nWHERE run = 0 AND %s",
+					list("", of.columns), stack, of.from(stack), within(r.spans(t, stack))))
 			}
 			out = append(out, "CREATE OR REPLACE VIEW "+n.in(r.dataset, of.name)+" AS\n"+strings.Join(parts, "\nUNION ALL\n"))
 		}

@@ -52,7 +52,7 @@ var GoogleSQL = Dialect{
 	parallel: true,
 	own: []test{
 		{"KeepsNoDigests", noDigests},
-		{"CannotErase", noErasure},
+		{"ErasedPersonLeavesTombstones", erasure},
 		{"TypesOfValues", googleTypes},
 		{"ParametersKeepTheirTypes", googleParameters},
 		{"LimitCutsAndSaysSo", googleLimit},

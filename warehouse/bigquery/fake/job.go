@@ -172,6 +172,9 @@ func (s *Server) define(ctx context.Context, q *bq.JobConfigurationQuery, st *st
 	if st.ddl != nil && st.ddl.add {
 		return s.addColumns(ctx, conn, st.ddl)
 	}
+	if st.dml != nil {
+		return s.change(ctx, conn, st)
+	}
 	if _, err := conn.ExecContext(ctx, st.sql); err != nil {
 		return err
 	}

@@ -47,6 +47,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case Unauthenticated:
 		refuse(w, &problem{http.StatusUnauthorized, "authError", "Invalid Credentials"})
 		return
+	case Refused:
+		refuse(w, &problem{http.StatusBadRequest, "invalid", "refused by fault"})
+		return
 	case Conflict:
 		refuse(w, &problem{http.StatusPreconditionFailed, "conditionNotMet", "Precondition check failed."})
 		return
@@ -129,6 +132,9 @@ func (s *Server) insertJob(r *http.Request, _ []string, body []byte) (any, *prob
 		j.id = in.JobReference.JobId
 	}
 	s.mu.Lock()
+	if !strings.HasPrefix(j.id, "sparrow_") {
+		s.asked = append(s.asked, in.Configuration.Query.Query)
+	}
 	if j.id == "" {
 		s.serial++
 		j.id = fmt.Sprintf("job_%d", s.serial)
@@ -229,6 +235,7 @@ func (s *Server) query(r *http.Request, _ []string, body []byte) (any, *problem)
 	}
 	j := &job{config: &bq.JobConfiguration{Query: config}, kind: st.kind, done: make(chan struct{})}
 	s.mu.Lock()
+	s.asked = append(s.asked, in.Query)
 	s.serial++
 	j.id = fmt.Sprintf("job_%d", s.serial)
 	s.jobs[j.id] = j

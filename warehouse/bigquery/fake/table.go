@@ -29,6 +29,8 @@ type table struct {
 	mu      sync.Mutex
 	columns []column // guarded by mu
 	held    []held   // guarded by mu: rows that cannot be read yet
+	settled int64    // guarded by mu: how many rows, in the order of writing, may be changed
+	refused int      // guarded by mu: how often a change was refused since
 }
 
 type column struct{ name, kind string }

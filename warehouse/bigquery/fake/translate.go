@@ -129,7 +129,7 @@ var types = map[string]string{
 // functions are called otherwise in DuckDB. Those that are not the same under another name are macros, below.
 var functions = map[string]string{
 	"TIMESTAMP_MICROS": "make_timestamp", "UNIX_MICROS": "epoch_us", "SAFE_CAST": "TRY_CAST", "BYTE_LENGTH": "octets", "GENERATE_ARRAY": "generate_series",
-	"FARM_FINGERPRINT": "fingerprint", "TO_JSON_STRING": "json_text", "JSON_VALUE": "json_extract_string", "JSON_QUERY": "json_at", "REGEXP_CONTAINS": "regexp_matches", "IS_INF": "isinf", "IS_NAN": "isnan", "SUBSTR": "substr", "ERROR": "error", "DIV": "quotient",
+	"FARM_FINGERPRINT": "fingerprint", "TO_JSON_STRING": "json_text", "JSON_VALUE": "json_extract_string", "JSON_QUERY": "json_at", "REGEXP_CONTAINS": "regexp_matches", "IS_INF": "isinf", "IS_NAN": "isnan", "SUBSTR": "substr", "ERROR": "error", "DIV": "quotient", "STRPOS": "found_at",
 	"CODE_POINTS_TO_STRING": "code_points", "SHA256": "sha256_bytes", "JSON_TYPE": "json_kind", "SAFE_CONVERT_BYTES_TO_STRING": "bytes_text",
 }
 
@@ -144,6 +144,8 @@ var macros = []string{
 		`replace(regexp_replace(regexp_replace(x, '(` + pair + `)|\\u[dD][89a-fA-F][0-9a-fA-F]{2}', '\1' || chr(1), 'g'), '(` + pair + `)' || chr(1), '\1', 'g'), chr(1), '\ufffd') ELSE x END`,
 	"json_at(x, p) AS nullif(CAST(TRY(json_extract(mended(x), p)) AS VARCHAR), 'null')",
 	"safe_timestamp(x) AS make_timestamp(epoch_us(TRY_CAST(x AS TIMESTAMPTZ)))",
+	"found_at(x, y) AS strpos(CAST(x AS VARCHAR), CAST(y AS VARCHAR))",
+	"safe_json(x, wide_number_mode := 'exact') AS CASE WHEN json_valid(mended(x)) THEN x END",
 	"code_points(l) AS array_to_string(list_transform(l, lambda c: chr(CAST(c AS INTEGER))), '')",
 }
 
@@ -154,7 +156,8 @@ const pair = `\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}`
 type statement struct {
 	kind string // SELECT, CREATE_TABLE, …, SCRIPT
 	sql  string
-	ddl  *ddl // for those the fake itself must know about
+	ddl  *ddl    // for those the fake itself must know about
+	dml  *change // for those that change rows
 }
 
 // ddl is what a statement makes.
@@ -186,6 +189,11 @@ func translate(sql string) (*statement, error) {
 	}
 	if st.kind == "CREATE_TABLE" || st.kind == "CREATE_SCHEMA" || st.kind == "ALTER_TABLE" {
 		all = st.define(all)
+	}
+	if st.kind == "UPDATE" || st.kind == "DELETE" {
+		if st.dml, err = changed(all); err != nil {
+			return nil, err
+		}
 	}
 	st.sql = write(all)
 	return st, nil
@@ -273,8 +281,8 @@ func write(all []token) string {
 			upper := strings.ToUpper(t.text)
 			call := next(1).is("(")
 			switch {
-			case upper == "SAFE" && next(1).is(".") && next(2).is("TIMESTAMP"):
-				b.WriteString("safe_timestamp ")
+			case upper == "SAFE" && next(1).is(".") && (next(2).is("TIMESTAMP") || next(2).is("PARSE_JSON")):
+				b.WriteString(map[bool]string{true: "safe_timestamp ", false: "safe_json "}[next(2).is("TIMESTAMP")])
 				i += 2
 				continue
 			case call && functions[upper] != "":
