@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	bq "cloud.google.com/go/bigquery"
 	"golang.org/x/sync/errgroup"
@@ -127,7 +129,7 @@ func absent(err error) bool {
 	return errors.As(err, &api) && api.Code == http.StatusNotFound
 }
 
-// ensure makes sure that a table is there and has our columns, of our types.
+// ensure makes sure that a table is there, has our columns, of our types, and keeps rows for as long as it should.
 func (e *Engine) ensure(ctx context.Context, t table) error {
 	bounded, cancel := e.bound(ctx)
 	defer cancel()
@@ -151,10 +153,27 @@ func (e *Engine) ensure(ctx context.Context, t table) error {
 			return fmt.Errorf("%w: column %s of %s is of type %s, it must be %s: somebody changed it", errNotOurs, c.name, e.names.table(t), kind, c.kind)
 		}
 	}
-	if len(missing) == 0 {
+	if len(missing) > 0 {
+		if err := e.run(ctx, e.names.addColumns(t, missing)); err != nil {
+			return err
+		}
+	}
+	return e.keep(ctx, t, m.TimePartitioning)
+}
+
+// keep makes sure that a table keeps rows for as long as the settings say. Without a setting it stays as it is.
+func (e *Engine) keep(ctx context.Context, t table, now *bq.TimePartitioning) error {
+	have, want := time.Duration(0), time.Duration(e.o.Retention.days(t))*24*time.Hour
+	if now != nil {
+		have = now.Expiration
+	}
+	if want == 0 && have > 0 {
+		e.o.Telemetry.Log.Warn("a table deletes old days, which no setting of ours says", slog.String("table", e.names.table(t)), slog.Duration("after", have))
+	}
+	if want == 0 || have == want {
 		return nil
 	}
-	return e.run(ctx, e.names.addColumns(t, missing))
+	return e.run(ctx, e.names.expire(t, e.o.Retention.days(t)))
 }
 
 // legacy is how the REST API calls a type.
@@ -186,7 +205,7 @@ func (e *Engine) prepare(ctx context.Context) (made bool, err error) {
 	if err := g.Wait(); err != nil || !slices.Contains(lacking, true) {
 		return false, err
 	}
-	for _, sql := range e.names.create(e.o.Location) {
+	for _, sql := range e.names.create(e.o.Location, e.o.Retention) {
 		if err := e.run(ctx, sql); err != nil {
 			line, _, _ := strings.Cut(sql, "\n")
 			return false, fmt.Errorf("%s: %w", line, err)

@@ -147,7 +147,7 @@ func (n names) parent(t table) string {
 }
 
 // create returns the statements that make whatever is not there yet: datasets and tables.
-func (n names) create(location string) []string {
+func (n names) create(location string, keep Retention) []string {
 	var out []string
 	for _, d := range []string{shared, string(event.Green), string(event.Blue), "live", "staging"} {
 		s := "CREATE SCHEMA IF NOT EXISTS " + quote(n.project) + "." + quote(n.dataset(d))
@@ -157,12 +157,12 @@ func (n names) create(location string) []string {
 		out = append(out, s)
 	}
 	for _, t := range tables() {
-		out = append(out, n.createTable(t))
+		out = append(out, n.createTable(t, keep.days(t)))
 	}
 	return out
 }
 
-func (n names) createTable(t table) string {
+func (n names) createTable(t table, days int) string {
 	var columns []string
 	for _, c := range t.columns {
 		columns = append(columns, "  "+quote(c.name)+" "+c.kind)
@@ -174,7 +174,17 @@ func (n names) createTable(t table) string {
 	if len(t.cluster) > 0 {
 		s += "\nCLUSTER BY " + strings.Join(t.cluster, ", ")
 	}
-	return s + "\nOPTIONS (description = '" + describe(description{}) + "')"
+	s += "\nOPTIONS (description = '" + describe(description{}) + "'"
+	if days > 0 {
+		s += fmt.Sprintf(", partition_expiration_days = %d", days)
+	}
+	return s + ")"
+}
+
+// expire returns the statement that has BigQuery delete a table's days. The partition of NULL, with the cursors, has no day
+// to count from.
+func (n names) expire(t table, days int) string {
+	return fmt.Sprintf("ALTER TABLE %s SET OPTIONS (partition_expiration_days = %d)", n.table(t), days)
 }
 
 // addColumns returns the statement that gives a table of an earlier build the columns it lacks.

@@ -117,7 +117,11 @@ func (r role) now(t event.Timeline) event.Stack {
 // logs by frame ranges, the timeline's as literals, so that BigQuery skips what lies outside by the bounds of its
 // clustered blocks, and leave tombstones out. raw_normalized of the stacks comes first, since the others read it.
 func (n names) cutViews(t event.Timeline, all properties) []string {
-	out := n.stackViews(all)
+	return append(n.stackViews(all), n.roleViews(t, all)...)
+}
+
+// roleViews are live and staging.
+func (n names) roleViews(t event.Timeline, all properties) (out []string) {
 	for _, r := range roles {
 		for _, of := range []struct {
 			name    string

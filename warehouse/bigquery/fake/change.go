@@ -12,9 +12,9 @@ type change struct {
 	from, where    string // in DuckDB's words
 }
 
-// changed reads UPDATE table AS t SET … WHERE … and DELETE FROM table AS t WHERE …; as in BigQuery, without WHERE it is
-// refused.
-func changed(all []token) (*change, error) {
+// changed reads UPDATE table AS t SET … WHERE … and DELETE FROM table AS t WHERE …; nil without WHERE, or
+// without the table's full name.
+func changed(all []token) *change {
 	start, end, where := 1, 0, 0
 	if all[0].is("DELETE") && len(all) > 1 && all[1].is("FROM") {
 		start = 2
@@ -34,14 +34,17 @@ func changed(all []token) (*change, error) {
 		}
 	}
 	if where == 0 || end < start+5 || all[start].kind != 'n' {
-		return nil, fmt.Errorf("the fake changes rows of a table with its full name, and BigQuery none without WHERE")
+		return nil
 	}
-	return &change{dataset: all[start+2].text, table: all[start+4].text, from: write(all[start:end]), where: write(all[where+1:])}, nil
+	return &change{dataset: all[start+2].text, table: all[start+4].text, from: write(all[start:end]), where: write(all[where+1:])}
 }
 
 // change changes rows, unless some of them were written just now and the server is one that does not let them be changed
 // yet. BigQuery said so of rows of the Storage Write API for years; now it does of those of insertAll only.
 func (s *Server) change(ctx context.Context, conn *sql.Conn, st *statement) error {
+	if st.dml == nil {
+		return &problem{400, "invalidQuery", "the fake changes rows of a table with its full name, and none without WHERE"}
+	}
 	s.mu.Lock()
 	t := s.tables[st.dml.dataset+"."+st.dml.table]
 	s.mu.Unlock()

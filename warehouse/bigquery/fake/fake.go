@@ -44,6 +44,8 @@ type Server struct {
 
 	storagepb.UnimplementedBigQueryWriteServer
 
+	defining sync.Mutex // held while something is made
+
 	mu      sync.Mutex // guards everything below
 	tables  map[string]*table
 	streams map[string]*stream

@@ -312,6 +312,10 @@ func (s *Server) describe(t *table) *bq.Table {
 		Id: s.o.Project + ":" + t.dataset + "." + t.name, Type: "TABLE", Description: t.description, Etag: fmt.Sprintf("etag-%d", t.etag), Schema: &bq.TableSchema{},
 		TableReference: &bq.TableReference{ProjectId: s.o.Project, DatasetId: t.dataset, TableId: t.name},
 	}
+	if t.partition != "" {
+		days, _ := strconv.ParseInt(t.options["partition_expiration_days"], 10, 64)
+		out.TimePartitioning = &bq.TimePartitioning{Type: "DAY", Field: t.partition, ExpirationMs: days * 24 * 3600 * 1000}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range t.columns {

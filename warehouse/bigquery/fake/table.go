@@ -22,7 +22,8 @@ import (
 type table struct {
 	dataset, name string
 	partition     string // column by whose day it is partitioned
-	description   string // guarded by Server.mu, as etag and hidden
+	description   string // guarded by Server.mu, as options, etag and hidden
+	options       map[string]string
 	etag          int
 	hidden        int // how often writers are still told that it is not there
 

@@ -2,6 +2,7 @@ package fake
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -167,6 +168,8 @@ type ddl struct {
 	partition      string
 	description    string
 	add            bool // columns to a table that exists
+	set            bool // options of such a table
+	options        map[string]string
 }
 
 // translate puts a statement into DuckDB's words.
@@ -191,9 +194,7 @@ func translate(sql string) (*statement, error) {
 		all = st.define(all)
 	}
 	if st.kind == "UPDATE" || st.kind == "DELETE" {
-		if st.dml, err = changed(all); err != nil {
-			return nil, err
-		}
+		st.dml = changed(all)
 	}
 	st.sql = write(all)
 	return st, nil
@@ -224,7 +225,7 @@ func kindOf(all []token) string {
 
 // define notes what a statement defines, and drops what DuckDB does not know.
 func (st *statement) define(all []token) []token {
-	d := &ddl{add: st.kind == "ALTER_TABLE"}
+	d := &ddl{add: st.kind == "ALTER_TABLE", set: st.kind == "ALTER_TABLE" && slices.ContainsFunc(all, func(t token) bool { return t.is("SET") })}
 	var path []string
 	for i, t := range all {
 		if t.kind == 'n' && (len(path) == 0 || all[i-1].is(".")) {
@@ -251,6 +252,9 @@ func (st *statement) define(all []token) []token {
 				}
 				if all[j].is("description") && j+2 < len(all) {
 					d.description = all[j+2].text
+				}
+				if j+2 < len(all) && all[j].is("partition_expiration_days") {
+					d.options = map[string]string{all[j].text: all[j+2].text}
 				}
 			}
 			return all[:i]

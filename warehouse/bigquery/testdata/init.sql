@@ -100,7 +100,7 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_green`.`outcomes_log` (
 )
 PARTITION BY DATE(`timestamp`)
 CLUSTER BY run, frame
-OPTIONS (description = 'Written by Sparrow; do not edit. format=1');
+OPTIONS (description = 'Written by Sparrow; do not edit. format=1', partition_expiration_days = 91);
 
 CREATE TABLE IF NOT EXISTS `my-project`.`shop_green`.`corrections_log` (
   `frame` INT64,
@@ -132,7 +132,7 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_green`.`corrections_log` (
 )
 PARTITION BY DATE(`timestamp`)
 CLUSTER BY run, frame
-OPTIONS (description = 'Written by Sparrow; do not edit. format=1');
+OPTIONS (description = 'Written by Sparrow; do not edit. format=1', partition_expiration_days = 91);
 
 CREATE TABLE IF NOT EXISTS `my-project`.`shop_blue`.`raw_log` (
   `eventId` STRING,
@@ -190,7 +190,7 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_blue`.`outcomes_log` (
 )
 PARTITION BY DATE(`timestamp`)
 CLUSTER BY run, frame
-OPTIONS (description = 'Written by Sparrow; do not edit. format=1');
+OPTIONS (description = 'Written by Sparrow; do not edit. format=1', partition_expiration_days = 91);
 
 CREATE TABLE IF NOT EXISTS `my-project`.`shop_blue`.`corrections_log` (
   `frame` INT64,
@@ -222,7 +222,7 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_blue`.`corrections_log` (
 )
 PARTITION BY DATE(`timestamp`)
 CLUSTER BY run, frame
-OPTIONS (description = 'Written by Sparrow; do not edit. format=1');
+OPTIONS (description = 'Written by Sparrow; do not edit. format=1', partition_expiration_days = 91);
 
 CREATE OR REPLACE VIEW `my-project`.`shop_sparrow`.`datasets` AS
 SELECT 'shop_' AS prefix;
