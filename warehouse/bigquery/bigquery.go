@@ -42,6 +42,7 @@ type Engine struct {
 	http    *http.Client
 	metrics *metrics
 	known   known
+	closing sync.Mutex // held while digests are made
 	writers map[event.Stack]map[log]*writer
 
 	running context.Context // ends when Close begins
@@ -176,13 +177,7 @@ func check(b *warehouse.Batch) error {
 		return err
 	}
 	for i := range rules.Length(b) {
-		at := int64(0)
-		if b.Stage == warehouse.Raw {
-			at = b.Rows[i].Timestamp
-		} else {
-			at = b.Outcomes[i].Timestamp
-		}
-		if at < firstTime || at > lastTime {
+		if at := timeOf(b, i); at < firstTime || at > lastTime {
 			return fmt.Errorf("row %v: timestamp %d lies outside the years 1 to 9999", rules.Place(b, i), at)
 		}
 	}

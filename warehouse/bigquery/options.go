@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sparrowhq/sparrow/telemetry"
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // Options configure Open. Every zero value means its default.
@@ -31,6 +32,8 @@ type Options struct {
 	Limit      int           // rows in an answer that names no limit; 100,000
 	MaxWait    time.Duration // for a query, reading its answer included, if it names no shorter time; 1 min
 	MaxScanned int64         // bytes that one query may be billed for; 100 GiB
+
+	DigestFrames uint64 // frames that a digest covers; 1,024; the same for as long as the datasets are there
 
 	restTimeout time.Duration // for one REST call of ours, its repetitions by the client library included; 1 min
 	firstPause  time.Duration // before what failed is tried again, then twice as long each time; 100 ms
@@ -72,6 +75,7 @@ func (o *Options) applyDefaults() error {
 	def(&o.Limit, 100_000)
 	def(&o.MaxWait, time.Minute)
 	def(&o.MaxScanned, 100<<30)
+	def(&o.DigestFrames, warehouse.DigestFrames)
 	def(&o.restTimeout, time.Minute)
 	def(&o.firstPause, 100*time.Millisecond)
 	return nil

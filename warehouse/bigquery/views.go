@@ -48,6 +48,7 @@ func (n names) fixedViews() []string {
 		view(shared, "datasets", "SELECT '"+n.prefix+"' AS prefix"),
 		view(shared, "timeline", "SELECT sequence, generation, kind, live, `from`, `at`, record\nFROM "+n.table(timelineLog)+
 			"\nWHERE TRUE\nQUALIFY ROW_NUMBER() OVER (PARTITION BY sequence ORDER BY generation) = 1"),
+		view(shared, "spans", n.spans()),
 		view(shared, "cursors", `SELECT stack, run, cursorStage AS stage, cursorJournal AS journal, frame, request,
   CAST(SUM(cursorRows) OVER (PARTITION BY stack, run, cursorStage) AS INT64) AS `+"`rows`"+`
 FROM (

@@ -51,7 +51,11 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_green`.`raw_log` (
   `cursorJournal` STRING,
   `cursorRows` INT64,
   `cursorStream` STRING,
-  `cursorEnd` INT64
+  `cursorEnd` INT64,
+  `cursorFirst` INT64,
+  `cursorFrom` INT64,
+  `cursorTo` INT64,
+  `cursorOdd` INT64
 )
 PARTITION BY DATE(`timestamp`)
 CLUSTER BY run, frame
@@ -82,7 +86,11 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_green`.`outcomes_log` (
   `cursorJournal` STRING,
   `cursorRows` INT64,
   `cursorStream` STRING,
-  `cursorEnd` INT64
+  `cursorEnd` INT64,
+  `cursorFirst` INT64,
+  `cursorFrom` INT64,
+  `cursorTo` INT64,
+  `cursorOdd` INT64
 )
 PARTITION BY DATE(`timestamp`)
 CLUSTER BY run, frame
@@ -113,10 +121,43 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_green`.`corrections_log` (
   `cursorJournal` STRING,
   `cursorRows` INT64,
   `cursorStream` STRING,
-  `cursorEnd` INT64
+  `cursorEnd` INT64,
+  `cursorFirst` INT64,
+  `cursorFrom` INT64,
+  `cursorTo` INT64,
+  `cursorOdd` INT64
 )
 PARTITION BY DATE(`timestamp`)
 CLUSTER BY run, frame
+OPTIONS (description = 'Written by Sparrow; do not edit. format=1');
+
+CREATE TABLE IF NOT EXISTS `my-project`.`shop_green`.`digests` (
+  `stage` STRING,
+  `first` INT64,
+  `last` INT64,
+  `marks` INT64,
+  `event` STRING,
+  `build` STRING,
+  `sink` STRING,
+  `rows` INT64,
+  `digest` BIGNUMERIC,
+  `places` BIGNUMERIC,
+  `unordered` INT64,
+  `unplaced` BIGNUMERIC,
+  `firstFrame` INT64,
+  `lastFrame` INT64,
+  `requests` INT64,
+  `owed` INT64,
+  `idSum` BIGNUMERIC,
+  `badIds` INT64,
+  `went` INT64,
+  `rehearsed` INT64,
+  `unseen` INT64,
+  `retries` INT64,
+  `again` INT64,
+  `attempted` INT64
+)
+CLUSTER BY stage, `first`
 OPTIONS (description = 'Written by Sparrow; do not edit. format=1');
 
 CREATE TABLE IF NOT EXISTS `my-project`.`shop_blue`.`raw_log` (
@@ -138,7 +179,11 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_blue`.`raw_log` (
   `cursorJournal` STRING,
   `cursorRows` INT64,
   `cursorStream` STRING,
-  `cursorEnd` INT64
+  `cursorEnd` INT64,
+  `cursorFirst` INT64,
+  `cursorFrom` INT64,
+  `cursorTo` INT64,
+  `cursorOdd` INT64
 )
 PARTITION BY DATE(`timestamp`)
 CLUSTER BY run, frame
@@ -169,7 +214,11 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_blue`.`outcomes_log` (
   `cursorJournal` STRING,
   `cursorRows` INT64,
   `cursorStream` STRING,
-  `cursorEnd` INT64
+  `cursorEnd` INT64,
+  `cursorFirst` INT64,
+  `cursorFrom` INT64,
+  `cursorTo` INT64,
+  `cursorOdd` INT64
 )
 PARTITION BY DATE(`timestamp`)
 CLUSTER BY run, frame
@@ -200,10 +249,43 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_blue`.`corrections_log` (
   `cursorJournal` STRING,
   `cursorRows` INT64,
   `cursorStream` STRING,
-  `cursorEnd` INT64
+  `cursorEnd` INT64,
+  `cursorFirst` INT64,
+  `cursorFrom` INT64,
+  `cursorTo` INT64,
+  `cursorOdd` INT64
 )
 PARTITION BY DATE(`timestamp`)
 CLUSTER BY run, frame
+OPTIONS (description = 'Written by Sparrow; do not edit. format=1');
+
+CREATE TABLE IF NOT EXISTS `my-project`.`shop_blue`.`digests` (
+  `stage` STRING,
+  `first` INT64,
+  `last` INT64,
+  `marks` INT64,
+  `event` STRING,
+  `build` STRING,
+  `sink` STRING,
+  `rows` INT64,
+  `digest` BIGNUMERIC,
+  `places` BIGNUMERIC,
+  `unordered` INT64,
+  `unplaced` BIGNUMERIC,
+  `firstFrame` INT64,
+  `lastFrame` INT64,
+  `requests` INT64,
+  `owed` INT64,
+  `idSum` BIGNUMERIC,
+  `badIds` INT64,
+  `went` INT64,
+  `rehearsed` INT64,
+  `unseen` INT64,
+  `retries` INT64,
+  `again` INT64,
+  `attempted` INT64
+)
+CLUSTER BY stage, `first`
 OPTIONS (description = 'Written by Sparrow; do not edit. format=1');
 
 CREATE OR REPLACE VIEW `my-project`.`shop_sparrow`.`datasets` AS
@@ -214,6 +296,27 @@ SELECT sequence, generation, kind, live, `from`, `at`, record
 FROM `my-project`.`shop_sparrow`.`timeline_log`
 WHERE TRUE
 QUALIFY ROW_NUMBER() OVER (PARTITION BY sequence ORDER BY generation) = 1;
+
+CREATE OR REPLACE VIEW `my-project`.`shop_sparrow`.`spans` AS
+SELECT stack, run, cursorStage AS stage, cursorFirst AS `first`, frame AS `last`, cursorRows AS `rows`, cursorFrom AS `from`, cursorTo AS `to`, cursorOdd AS odd
+FROM (
+SELECT 'green' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+FROM `my-project`.`shop_green`.`raw_log`
+WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
+UNION ALL
+SELECT 'green' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+FROM `my-project`.`shop_green`.`outcomes_log`
+WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
+UNION ALL
+SELECT 'blue' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+FROM `my-project`.`shop_blue`.`raw_log`
+WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
+UNION ALL
+SELECT 'blue' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+FROM `my-project`.`shop_blue`.`outcomes_log`
+WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
+) AS m
+WHERE cursorRows > 0;
 
 CREATE OR REPLACE VIEW `my-project`.`shop_sparrow`.`cursors` AS
 SELECT stack, run, cursorStage AS stage, cursorJournal AS journal, frame, request,
