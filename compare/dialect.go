@@ -45,6 +45,10 @@ type dialect struct {
 	bytes func(column string) string
 	// before is the part of a text up to a mark, or all of it.
 	before func(column, mark string) string
+	// spans is the name of a view of when what was received lies where; empty: there is none, and none is needed.
+	spans string
+	// dated makes table and log show nothing but what was received within days; nil: they are not divided by time.
+	dated func(raw, log days) dialect
 	// lookup is set where a row's hole has to be looked up row by row, since an outer join needs an equality.
 	lookup bool
 	// spell puts names in double quotes and texts in single quotes, as all statements here have them, into the dialect's
