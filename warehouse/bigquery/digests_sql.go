@@ -35,16 +35,16 @@ func (n names) spans() string {
 		"\n) AS m\nWHERE cursorRows > 0"
 }
 
-// marked selects the buckets of a stage that have a mark, within a range of frames.
+// marked selects the stages and buckets that have a mark, within a range of frames.
 func (n names) marked(stack event.Stack) string {
-	return "SELECT DISTINCT `first` FROM " + n.table(digestsOf(stack)) + " WHERE marks > 0 AND stage = ? AND `first` >= ? AND `last` <= ?"
+	return "SELECT DISTINCT stage, `first` FROM " + n.table(digestsOf(stack)) + " WHERE marks > 0 AND `first` >= ? AND `last` <= ?"
 }
 
-// told adds up the marks of a stage from a frame on: by bucket its rows, their first and last time, and how many have
-// none; without a bucket, up to which frame marks of an older build reach.
+// told adds up the marks of a log from a frame on: by stage and bucket its rows, their first and last time, and how many
+// have none; without a bucket, up to which frame marks of an older build reach.
 func (n names) told(stack event.Stack, l log, width uint64) string {
-	return fmt.Sprintf("SELECT DIV(cursorFirst, %d) AS bucket, CAST(SUM(cursorRows) AS INT64) AS n, MIN(cursorFrom) AS firstTime, MAX(cursorTo) AS lastTime, CAST(COALESCE(SUM(cursorOdd), 0) AS INT64) AS odd, MAX(frame) AS reach\nFROM %s\n"+
-		"WHERE `timestamp` IS NULL AND cursorStage = ? AND run = 0 AND cursorRows > 0 AND frame >= ?\nGROUP BY bucket", width, n.in(string(stack), string(l)))
+	return fmt.Sprintf("SELECT cursorStage AS stage, DIV(cursorFirst, %d) AS bucket, CAST(SUM(cursorRows) AS INT64) AS n, MIN(cursorFrom) AS firstTime, MAX(cursorTo) AS lastTime, CAST(COALESCE(SUM(cursorOdd), 0) AS INT64) AS odd, MAX(frame) AS reach\nFROM %s\n"+
+		"WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL AND run = 0 AND cursorRows > 0 AND frame >= ?\nGROUP BY cursorStage, bucket", width, n.in(string(stack), string(l)))
 }
 
 // bucketRows selects the rows of a run of buckets: by frame, and by time, so that BigQuery reads no other days. Marks have
@@ -71,35 +71,46 @@ func bucketRows(group []shelf, width uint64) string {
 	return fmt.Sprintf("%s AND run = 0 AND frame BETWEEN %d AND %d", time, group[0].number*width, group[len(group)-1].number*width+width-1)
 }
 
-// of adds the condition that a row is of the stage.
-func of(stage warehouse.Stage) string {
-	if stage == warehouse.Raw {
-		return ""
+// stagesOf are the stages of a run of buckets, as texts.
+func stagesOf(group []shelf) string {
+	var out []string
+	for _, stage := range group[0].stages() {
+		out = append(out, text(string(stage)))
 	}
-	return " AND stage = " + text(string(stage))
+	return strings.Join(out, ", ")
+}
+
+// of is a row's stage in a log, and the condition that it is one of the group's.
+func of(l log, group []shelf) (stage, condition string) {
+	if l == rawLog {
+		return text(string(warehouse.Raw)), ""
+	}
+	return "stage", " AND stage IN (" + stagesOf(group) + ")"
 }
 
 // seen counts the rows of a run of buckets that have any.
-func (n names) seen(stack event.Stack, stage warehouse.Stage, group []shelf, width uint64) string {
-	return fmt.Sprintf("SELECT DIV(frame, %d) AS bucket, COUNT(*) AS n\nFROM %s\nWHERE %s%s\nGROUP BY bucket", width, n.in(string(stack), string(logOf(stage))), bucketRows(group, width), of(stage))
+func (n names) seen(stack event.Stack, l log, group []shelf, width uint64) string {
+	stage, condition := of(l, group)
+	return fmt.Sprintf("SELECT %s AS stage, DIV(frame, %d) AS bucket, COUNT(*) AS n\nFROM %s\nWHERE %s%s\nGROUP BY stage, bucket", stage, width, n.in(string(stack), string(l)), bucketRows(group, width), condition)
 }
 
 // makeDigests stores the digests of a run of buckets: their lines, from one reading of the rows, and their marks.
-func (n names) makeDigests(stack event.Stack, stage warehouse.Stage, group []shelf, width uint64) string {
+func (n names) makeDigests(stack event.Stack, l log, group []shelf, width uint64) string {
 	var columns []string
 	for _, c := range digestsOf(stack).columns {
 		columns = append(columns, quote(c.name))
 	}
 	lines := outcomeLines()
-	if stage == warehouse.Raw {
+	if l == rawLog {
 		lines = rawLines
 	}
-	lines = strings.NewReplacer("{0}", zero, "{stage}", text(string(stage)), "{width}", fmt.Sprint(width), "{last}", fmt.Sprint(width-1),
-		"{from}", n.in(string(stack), string(logOf(stage))), "{where}", bucketRows(group, width)+of(stage)).Replace(lines)
+	_, condition := of(l, group)
+	lines = strings.NewReplacer("{0}", zero, "{width}", fmt.Sprint(width), "{last}", fmt.Sprint(width-1),
+		"{from}", n.in(string(stack), string(l)), "{where}", bucketRows(group, width)+condition).Replace(lines)
 	return fmt.Sprintf("INSERT INTO %s (%s)\n%s\nUNION ALL\n"+
-		"SELECT %s, b * %d, b * %d + %d, 1, CAST(NULL AS STRING), CAST(NULL AS STRING), CAST(NULL AS STRING), 0, "+zero+", "+zero+", 0, "+zero+", CAST(NULL AS INT64), CAST(NULL AS INT64), 0, 0, "+zero+", 0, 0, 0, 0, 0, 0, 0\nFROM UNNEST(GENERATE_ARRAY(%d, %d)) AS b",
+		"SELECT s, b * %d, b * %d + %d, 1, CAST(NULL AS STRING), CAST(NULL AS STRING), CAST(NULL AS STRING), 0, "+zero+", "+zero+", 0, "+zero+", CAST(NULL AS INT64), CAST(NULL AS INT64), 0, 0, "+zero+", 0, 0, 0, 0, 0, 0, 0\nFROM UNNEST(GENERATE_ARRAY(%d, %d)) AS b, UNNEST([%s]) AS s",
 		n.table(digestsOf(stack)), strings.Join(columns, ", "), lines,
-		text(string(stage)), width, width, width-1, group[0].number, group[len(group)-1].number)
+		width, width, width-1, group[0].number, group[len(group)-1].number, stagesOf(group))
 }
 
 const zero = "CAST(0 AS BIGNUMERIC)"
@@ -107,7 +118,7 @@ const zero = "CAST(0 AS BIGNUMERIC)"
 // A line's unordered counts the rows whose position is there already; nothing else can, since BigQuery stores rows in no
 // order. unplaced is what items occupy, less what their requests announce; one that announces more than any body has is
 // not believed, so that a line's work is bounded: its bucket does not add up then, and compare looks at the rows.
-var rawLines = `SELECT {stage}, bucket * {width}, bucket * {width} + {last}, 0, event, build, '', COUNT(*), SUM(digest), SUM(place), COUNTIF(copy > 1), SUM(unplaced),
+var rawLines = `SELECT 'raw', bucket * {width}, bucket * {width} + {last}, 0, event, build, '', COUNT(*), SUM(digest), SUM(place), COUNTIF(copy > 1), SUM(unplaced),
   MIN(frame), MAX(frame), COUNTIF(item = 0), SUM(CASE WHEN item = 0 THEN GREATEST(items, 1) ELSE 0 END), COALESCE(SUM(tail), {0}), COUNTIF(item = 0 AND tail IS NULL), 0, 0, 0, 0, 0, 0
 FROM (
   SELECT bucket, event, build, frame, item, items, digest, place, copy, tail,
@@ -132,16 +143,16 @@ func outcomeLines() string {
 		return "reason IN (" + strings.Join(list, ", ") + ")"
 	}
 	why := "CASE WHEN reason = '' OR " + reasons(warehouse.ReasonDryRun, warehouse.ReasonNotSampled, warehouse.ReasonAgain) + " THEN '' ELSE REGEXP_EXTRACT(reason, '^[^:]*') END"
-	return `SELECT {stage}, bucket * {width}, bucket * {width} + {last}, 0, event, build, sink, COUNT(*), SUM(mark), SUM(place), COUNTIF(copy > 1), {0},
+	return `SELECT stage, bucket * {width}, bucket * {width} + {last}, 0, event, build, sink, COUNT(*), SUM(mark), SUM(place), COUNTIF(copy > 1), {0},
   MIN(frame), MAX(frame), 0, 0, {0}, 0, COUNTIF(digest <> 0), COUNTIF(excused AND digest <> 0), COUNTIF(excused AND digest = 0),
   SUM(CASE WHEN attempts > 1 THEN attempts - 1 ELSE 0 END), COUNTIF(again), COUNTIF(attempts > 0)
 FROM (
-  SELECT DIV(frame, {width}) AS bucket, event, build, sink, frame, digest, attempts,
+  SELECT stage, DIV(frame, {width}) AS bucket, event, build, sink, frame, digest, attempts,
     ` + reasons(warehouse.ReasonDryRun, warehouse.ReasonNotSampled) + ` AS excused, ` + reasons(warehouse.ReasonAgain) + ` AS again,
     ` + digestOf("frame, request, item, event, outcome, "+why+", digest") + ` AS mark, ` + digestOf("frame, request, item") + ` AS place,
-    ROW_NUMBER() OVER (PARTITION BY frame, request, item ORDER BY run) AS copy
+    ROW_NUMBER() OVER (PARTITION BY stage, frame, request, item ORDER BY run) AS copy
   FROM {from}
   WHERE {where} AND revision = 0
 ) AS r
-GROUP BY bucket, event, build, sink`
+GROUP BY stage, bucket, event, build, sink`
 }

@@ -70,13 +70,14 @@ func TestStatements(t *testing.T) {
 		event.Blue:  {{Name: "plan", Keys: []string{"plan"}, Type: "json"}, {Name: "ok", Keys: []string{`it's "ok" \ é`}, Type: "boolean"}, {Name: "n", Keys: []string{"n"}, Type: "string"}},
 	}
 	golden(t, "views.sql", n.cutViews(timeline, columns))
-	some := []shelf{{number: 3, rows: 7, from: 1_790_000_000_000_000, to: 1_790_000_900_000_000}, {number: 4, from: lastTime, to: firstTime}}
-	odd := []shelf{{number: 5, rows: 7, from: 1_790_000_000_000_000, to: 1_790_000_900_000_000, odd: true}}
+	some := []shelf{{number: 3, rows: map[warehouse.Stage]int64{warehouse.Raw: 7}, from: 1_790_000_000_000_000, to: 1_790_000_900_000_000},
+		{number: 4, rows: map[warehouse.Stage]int64{warehouse.Raw: 0}, from: lastTime, to: firstTime}}
+	odd := []shelf{{number: 5, rows: map[warehouse.Stage]int64{"trace": 7, "o'hara {0}": 6}, from: 1_790_000_000_000_000, to: 1_790_000_900_000_000, odd: true}}
 	const width = warehouse.DigestFrames
 	golden(t, "digests.sql", []string{
 		n.marked(event.Green), n.told(event.Green, rawLog, width), n.told(event.Blue, outcomesLog, width),
-		n.seen(event.Green, warehouse.Raw, some, width), n.seen(event.Blue, "o'hara {0}", odd, width),
-		n.makeDigests(event.Green, warehouse.Raw, some, width), n.makeDigests(event.Blue, warehouse.Trace, odd, width),
+		n.seen(event.Green, rawLog, some, width), n.seen(event.Blue, outcomesLog, odd, width),
+		n.makeDigests(event.Green, rawLog, some, width), n.makeDigests(event.Blue, outcomesLog, odd, width),
 	})
 	golden(t, "columns.sql", []string{n.addColumns(rawLog.table(event.Green), rawColumns[:2])})
 }
