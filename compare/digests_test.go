@@ -57,13 +57,20 @@ func (ev *Evidence) digested() (n uint64) {
 }
 
 // TestDigestsTellWhatRowsDo makes random worlds with every kind of difference there is, several at a time.
-func TestDigestsTellWhatRowsDo(t *testing.T) {
+func TestDigestsTellWhatRowsDo(t *testing.T) { digestsTellWhatRowsDo(t, worlds(4, 25), false) }
+
+// TestDigestsTellWhatRowsDoInGoogleSQL does so on BigQuery's fake.
+func TestDigestsTellWhatRowsDoInGoogleSQL(t *testing.T) {
+	digestsTellWhatRowsDo(t, worlds(2, 25), true)
+}
+
+func digestsTellWhatRowsDo(t *testing.T, seeds int, google bool) {
 	var digested uint64
-	for seed := range uint64(worlds(4, 25)) {
+	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 31))
 			w := newWorld(t)
-			w.random, w.digestFrames = r, 1+r.Uint64N(4)
+			w.random, w.digestFrames, w.google = r, 1+r.Uint64N(4), google
 			w.scatter(r)
 			if seed%2 == 0 { // as much again without a fault
 				for range 30 {
@@ -90,7 +97,11 @@ func TestDigestsTellWhatRowsDo(t *testing.T) {
 }
 
 // TestDigestsHideNothing makes one difference of each kind in a world that is otherwise known alike by digests.
-func TestDigestsHideNothing(t *testing.T) {
+func TestDigestsHideNothing(t *testing.T) { digestsHideNothing(t, false) }
+
+func TestDigestsHideNothingInGoogleSQL(t *testing.T) { digestsHideNothing(t, true) }
+
+func digestsHideNothing(t *testing.T, google bool) {
 	const at = 107
 	is := func(i int, _ warehouse.Row) bool { return i == at }
 	set := func(s event.Stack, f func(*warehouse.Row)) func(*world) {
@@ -154,7 +165,7 @@ func TestDigestsHideNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.digestFrames = 4
+			w.digestFrames, w.google = 4, google
 			w.many(300, "view", "click")
 			if c.before != nil {
 				c.before(w)
@@ -179,7 +190,11 @@ func TestDigestsHideNothing(t *testing.T) {
 }
 
 // TestDigestsThatDoNotFitAreRefused takes rows away behind the digests' back, and digests away.
-func TestDigestsThatDoNotFitAreRefused(t *testing.T) {
+func TestDigestsThatDoNotFitAreRefused(t *testing.T) { digestsThatDoNotFit(t, false) }
+
+func TestDigestsThatDoNotFitAreRefusedInGoogleSQL(t *testing.T) { digestsThatDoNotFit(t, true) }
+
+func digestsThatDoNotFit(t *testing.T, google bool) {
 	for name, c := range map[string]struct {
 		plant   []string
 		refused bool
@@ -193,7 +208,7 @@ func TestDigestsThatDoNotFitAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.digestFrames = 4
+			w.digestFrames, w.google = 4, google
 			w.many(300, "view", "click")
 			w.pass("ga4")
 			e := w.store(c.plant...)

@@ -114,7 +114,7 @@ func (x *erasure) head() uint64 {
 
 // look finds the person's events of a stack, day by day, so that no statement reads more than one day's rows.
 func (x *erasure) look(ctx context.Context, stack event.Stack, since uint64) error {
-	var days []day
+	var days []calendarDay
 	err := x.ask(ctx, x.e.names.days(rawLog.table(stack)), func(r []any) error {
 		days = append(days, dayOf(r[0]))
 		return nil
@@ -135,9 +135,9 @@ func (x *erasure) look(ctx context.Context, stack event.Stack, since uint64) err
 	return nil
 }
 
-func dayOf(v any) day {
+func dayOf(v any) calendarDay {
 	if n, ok := v.(int64); ok {
-		return day(n)
+		return calendarDay(n)
 	}
 	return noDay
 }
@@ -150,9 +150,16 @@ func (x *erasure) bury(ctx context.Context) (any bool, err error) {
 	}
 	slices.SortFunc(spots, func(a, b spot) int { return a.Position.Compare(b.Position) })
 	x.later = nil
+	x.e.closing.Lock() // or digests are made of what is about to go
+	defer x.e.closing.Unlock()
 	for _, l := range []log{outcomesLog, correctionsLog, rawLog} {
 		if l == rawLog && x.later != nil {
 			break // what still has to be found by its raw row
+		}
+		if l == rawLog {
+			if err := x.forget(ctx, spots); err != nil {
+				return any, fmt.Errorf("digests: %w", err)
+			}
 		}
 		for _, stack := range event.Stacks() {
 			for part := range slices.Chunk(spots, spotsAtOnce) {
@@ -167,8 +174,20 @@ func (x *erasure) bury(ctx context.Context) (any bool, err error) {
 	return any, nil
 }
 
+// forget deletes the digests of what is erased.
+func (x *erasure) forget(ctx context.Context, spots []spot) error {
+	for _, stack := range event.Stacks() {
+		for part := range slices.Chunk(spots, spotsAtOnce) {
+			if err := x.change(ctx, x.e.names.forget(stack, part, x.e.o.DigestFrames)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (x *erasure) buryPart(ctx context.Context, l log, stack event.Stack, spots []spot) (buried uint64, err error) {
-	rows := map[day]int64{}
+	rows := map[calendarDay]int64{}
 	err = x.ask(ctx, x.e.names.locate(l.table(stack), spots), func(r []any) error {
 		rows[dayOf(r[0])] = r[1].(int64)
 		return nil
@@ -176,7 +195,7 @@ func (x *erasure) buryPart(ctx context.Context, l log, stack event.Stack, spots 
 	if err != nil {
 		return 0, err
 	}
-	days := []day{}
+	days := []calendarDay{}
 	for d := range rows {
 		days = append(days, d)
 	}

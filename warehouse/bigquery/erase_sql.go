@@ -15,19 +15,19 @@ type spot struct {
 	event.Position
 }
 
-// day is a partition of a log: a day since the epoch, or noDay.
-type day int64
+// calendarDay is a partition of a log: a day since the epoch, or noDay.
+type calendarDay int64
 
 // noDay is the partition of events whose time is outside the others. Marks lie there too, and are never meant.
-const noDay day = -1 << 62
+const noDay calendarDay = -1 << 62
 
 // within is the condition that a row of t is an event's in the partition. It names the table's own column and constants,
 // so that BigQuery reads, and rewrites, no other partition.
-func (d day) within() string {
+func (d calendarDay) within() string {
 	if d == noDay {
 		return "t.`timestamp` IS NULL AND t.micros IS NOT NULL"
 	}
-	at := func(d day) string {
+	at := func(d calendarDay) string {
 		return time.UnixMicro(0).UTC().AddDate(0, 0, int(d)).Format("TIMESTAMP '2006-01-02 15:04:05+00'")
 	}
 	return "t.`timestamp` >= " + at(d) + " AND t.`timestamp` < " + at(d+1)
@@ -42,7 +42,7 @@ func (n names) days(t table) string {
 // find selects the places of a person's events in a partition of a stack's raw_log, from a frame on; of replays, all of
 // them. The id is a parameter three times: as text, as text, as bytes. What is no JSON, or no UTF-8, counts as the
 // person's if the id is anywhere in it.
-func (n names) find(stack event.Stack, kind string, d day, since uint64) string {
+func (n names) find(stack event.Stack, kind string, d calendarDay, since uint64) string {
 	id := map[string]string{warehouse.ByDevice: "deviceId", warehouse.ByUser: "userId"}[kind]
 	return "SELECT run, frame, request, item\nFROM (\n" +
 		"SELECT t.run, t.frame, t.request, t.item, t.data, t.dataBytes, JSON_QUERY(t.data, " + text(jsonPath([]string{id})) + ") AS id\n" +
@@ -72,12 +72,24 @@ func (n names) locate(t table, spots []spot) string {
 
 // bury makes tombstones of the rows of one partition that lie at the spots. It holds nothing personal: BigQuery keeps the
 // statements that ran.
-func (n names) bury(l log, stack event.Stack, d day, spots []spot) string {
+func (n names) bury(l log, stack event.Stack, d calendarDay, spots []spot) string {
 	set := "event = '', reason = '" + erasedReason + "', digest = 0, sent = NULL, answer = NULL"
 	if l == rawLog {
 		set = "event = '', data = '', dataBytes = NULL, context = '" + erasedContext + "'"
 	}
 	return "UPDATE " + n.table(l.table(stack)) + " AS t\nSET " + set + ", erased = 1\nWHERE " + d.within() + " AND " + at(spots)
+}
+
+// forget deletes the digests of the buckets that the spots lie in, event names and all. They are made anew when somebody
+// compares.
+func (n names) forget(stack event.Stack, spots []spot, width uint64) string {
+	var first []string
+	for _, s := range spots {
+		if b := fmt.Sprint(s.Frame / width * width); len(first) == 0 || first[len(first)-1] != b {
+			first = append(first, b)
+		}
+	}
+	return "DELETE FROM " + n.table(digestsOf(stack)) + " AS t\nWHERE t.`first` IN (" + strings.Join(first, ", ") + ")"
 }
 
 // What a tombstone has, as in the other engine.

@@ -14,7 +14,7 @@ func Statements(o Options) ([]string, error) {
 		return nil, err
 	}
 	n := names{o.Project, o.Prefix}
-	out := append(n.create(o.Location, o.Retention), n.fixedViews()...)
+	out := append(n.create(o.Location, o.Retention), n.fixedViews(o.Retention.days)...)
 	return append(out, n.cutViews(event.Timeline{}, nil)...), nil
 }
 
@@ -39,7 +39,7 @@ func Init(ctx context.Context, o Options) error {
 // makeViews makes every view, by what is stored.
 func (e *Engine) makeViews(ctx context.Context) error {
 	// cursors and journals are views too, and what is stored is read through them.
-	if err := e.runAll(ctx, e.names.fixedViews()); err != nil {
+	if err := e.runAll(ctx, e.names.fixedViews(e.expires)); err != nil {
 		return fmt.Errorf("warehouse: views: %w", err)
 	}
 	if err := e.loadKnown(ctx); err != nil {

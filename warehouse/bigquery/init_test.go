@@ -74,7 +74,7 @@ func TestStatements(t *testing.T) {
 	columns := goldenProperties
 	golden(t, "views.sql", n.cutViews(timeline, columns))
 	of := outcomesLog.table(event.Blue)
-	golden(t, "reads.sql", []string{n.journals(), n.records(), n.properties(), n.seen(of), n.cursors(of)})
+	golden(t, "reads.sql", []string{n.journals(), n.records(), n.properties(), n.arrived(of), n.cursors(of)})
 	spots := []spot{{0, event.Position{Frame: 7, Item: 1}}, {3, event.Position{Frame: 4611686018427387904, Request: 2}}}
 	erasing := []string{n.days(rawLog.table(event.Green))}
 	for _, kind := range []string{warehouse.ByUser, warehouse.ByDevice} {
@@ -83,8 +83,25 @@ func TestStatements(t *testing.T) {
 	for _, l := range logs {
 		erasing = append(erasing, n.locate(l.table(event.Green), spots), n.bury(l, event.Green, 20521, spots), n.bury(l, event.Green, noDay, spots))
 	}
-	golden(t, "erase.sql", erasing)
-	golden(t, "columns.sql", []string{n.addColumns(rawLog.table(event.Green), rawColumns[:2]), n.expire(rawLog.table(event.Green), 31)})
+	golden(t, "erase.sql", append(erasing, n.forget(event.Green, spots, warehouse.DigestFrames)))
+	some := []shelf{{number: 3, rows: map[warehouse.Stage]int64{warehouse.Raw: 7}, from: 1_790_000_000_000_000, to: 1_790_000_900_000_000},
+		{number: 4, rows: map[warehouse.Stage]int64{warehouse.Raw: 0}, from: lastTime, to: firstTime}}
+	odd := []shelf{{number: 5, rows: map[warehouse.Stage]int64{"trace": 7, "o'hara {0}": 6}, from: 1_790_000_000_000_000, to: 1_790_000_900_000_000, odd: true}}
+	const width = warehouse.DigestFrames
+	golden(t, "digests.sql", []string{
+		n.marked(event.Green), n.told(event.Green, rawLog, width), n.told(event.Blue, outcomesLog, width),
+		n.seen(event.Green, rawLog, some, width), n.seen(event.Blue, outcomesLog, odd, width),
+		n.makeDigests(event.Green, rawLog, some, width), n.makeDigests(event.Blue, outcomesLog, odd, width),
+	})
+	changed := []string{n.expire(rawLog.table(event.Green), 31)}
+	for _, keep := range []Retention{{}, {Raw: 30, Outcomes: 90}} {
+		for _, sql := range n.fixedViews(keep.days) {
+			if strings.Contains(sql, "`expired` AS") {
+				changed = append(changed, sql)
+			}
+		}
+	}
+	golden(t, "columns.sql", append(changed, n.addColumns(rawLog.table(event.Green), rawColumns[:2])))
 }
 
 // TestInitAgain makes everything, and changes nothing the second time.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sparrowhq/sparrow/telemetry"
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // Options configure Open. Every zero value means its default.
@@ -33,6 +34,8 @@ type Options struct {
 	MaxScanned int64         // bytes that one query may be billed for; 100 GiB
 
 	Retention Retention // how long rows are kept; for ever
+
+	DigestFrames uint64 // frames that a digest covers; 1,024; the same for as long as the datasets are there
 
 	eraseTimeout time.Duration // for one statement of an erasure; 20 min
 	looked       func()        // called after an erasure has looked and before it buries; for tests
@@ -101,6 +104,7 @@ func (o *Options) applyDefaults() error {
 	def(&o.MaxWait, time.Minute)
 	def(&o.MaxScanned, 100<<30)
 	def(&o.eraseTimeout, 20*time.Minute)
+	def(&o.DigestFrames, warehouse.DigestFrames)
 	def(&o.restTimeout, time.Minute)
 	def(&o.firstPause, 100*time.Millisecond)
 	return nil

@@ -18,17 +18,17 @@ func (n names) properties() string {
 	return "SELECT stack, revision, properties FROM " + n.table(normalizedLog) + " ORDER BY revision"
 }
 
-// seen is how many rows the marks of a stream, a parameter, tell of.
-func (n names) seen(t table) string {
-	return "SELECT COALESCE(MAX(cursorEnd), 0) FROM " + n.marksOf(t) + " AND cursorStream = ?"
+// arrived is how many rows the marks of a stream, a parameter, tell of.
+func (n names) arrived(t table) string {
+	return "SELECT COALESCE(MAX(cursorEnd), 0) FROM " + n.marksIn(t) + " AND cursorStream = ?"
 }
 
 // cursors reads where the cursors of a log stand.
 func (n names) cursors(t table) string {
-	return "SELECT run, cursorStage, frame, request, item FROM " + n.marksOf(t) +
+	return "SELECT run, cursorStage, frame, request, item FROM " + n.marksIn(t) +
 		"\nQUALIFY ROW_NUMBER() OVER (PARTITION BY run, cursorStage ORDER BY frame DESC, request DESC, item DESC) = 1"
 }
 
-func (n names) marksOf(t table) string {
+func (n names) marksIn(t table) string {
 	return n.table(t) + " WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL"
 }

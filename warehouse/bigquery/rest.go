@@ -169,10 +169,14 @@ func (e *Engine) keep(ctx context.Context, t table, now *bq.TimePartitioning) er
 	}
 	if want == 0 && have > 0 {
 		e.o.Telemetry.Log.Warn("a table deletes old days, which no setting of ours says", slog.String("table", e.names.table(t)), slog.Duration("after", have))
+		e.mu.Lock()
+		e.days[e.names.table(t)] = max(1, int(have/(24*time.Hour)))
+		e.mu.Unlock()
 	}
 	if want == 0 || have == want {
 		return nil
 	}
+	e.rekept.Store(true)
 	return e.run(ctx, e.names.expire(t, e.o.Retention.days(t)))
 }
 
@@ -182,6 +186,16 @@ func legacy(kind string) string {
 		return "INTEGER"
 	}
 	return kind
+}
+
+// expires is after how many days BigQuery deletes a partition of a table; 0: never.
+func (e *Engine) expires(t table) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if days, ok := e.days[e.names.table(t)]; ok {
+		return days
+	}
+	return e.o.Retention.days(t)
 }
 
 // prepare makes whatever is not there yet, and reports whether that was anything.
@@ -203,7 +217,7 @@ func (e *Engine) prepare(ctx context.Context) (made bool, err error) {
 		})
 	}
 	if err := g.Wait(); err != nil || !slices.Contains(lacking, true) {
-		return false, err
+		return e.rekept.Load(), err
 	}
 	for _, sql := range e.names.create(e.o.Location, e.o.Retention) {
 		if err := e.run(ctx, sql); err != nil {

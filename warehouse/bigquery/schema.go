@@ -35,6 +35,10 @@ var markColumns = []column{
 	{"cursorRows", "INT64"},     // how many rows of the stage came with it
 	{"cursorStream", "STRING"},  // the stream it came through
 	{"cursorEnd", "INT64"},      // rows in that stream after the append
+	{"cursorFirst", "INT64"},    // frame of the first of those rows; NULL: there are none, or an older build wrote the mark
+	{"cursorFrom", "INT64"},     // earliest timestamp of those rows, in microseconds; NULL: none has one
+	{"cursorTo", "INT64"},       // latest
+	{"cursorOdd", "INT64"},      // how many of them have micros in place of timestamp
 	erasedColumn,
 }
 
@@ -122,6 +126,7 @@ func tables() []table {
 		for _, l := range logs {
 			all = append(all, l.table(stack))
 		}
+		all = append(all, digestsOf(stack))
 	}
 	return all
 }

@@ -145,7 +145,7 @@ func (w *writer) load(ctx context.Context, took map[string]int64) error {
 			continue
 		}
 		seen := int64(0)
-		err := w.e.each(ctx, w.e.names.seen(w.table), func(r []any) error {
+		err := w.e.each(ctx, w.e.names.arrived(w.table), func(r []any) error {
 			seen = r[0].(int64)
 			return nil
 		}, stream)

@@ -42,7 +42,7 @@ func (n names) marks(columns string, of ...log) string {
 }
 
 // fixedViews are those that do not depend on the timeline.
-func (n names) fixedViews() []string {
+func (n names) fixedViews(days func(table) int) []string {
 	view := func(dataset, name, sql string) string {
 		return "CREATE OR REPLACE VIEW " + n.in(dataset, name) + " AS\n" + sql
 	}
@@ -51,6 +51,7 @@ func (n names) fixedViews() []string {
 		view(shared, "datasets", "SELECT '"+n.prefix+"' AS prefix"),
 		view(shared, "timeline", "SELECT sequence, generation, kind, live, `from`, `at`, record\nFROM "+n.table(timelineLog)+
 			"\nWHERE TRUE\nQUALIFY ROW_NUMBER() OVER (PARTITION BY sequence ORDER BY generation) = 1"),
+		view(shared, "spans", n.spans()),
 		view(shared, "cursors", `SELECT stack, run, cursorStage AS stage, cursorJournal AS journal, frame, request,
   CAST(SUM(cursorRows) OVER (PARTITION BY stack, run, cursorStage) AS INT64) AS `+"`rows`"+`
 FROM (
@@ -64,6 +65,7 @@ LEFT JOIN (
 `+n.marks("run, frame, request, cursorJournal", rawLog, outcomesLog)+`
 ) AS m ON m.cursorJournal = j.id AND m.run = 0
 GROUP BY j.id, j.first`),
+		view(shared, "expired", n.expired(days)),
 		view(shared, "erasures", "SELECT "+list("", erasuresLog.columns)+"\nFROM "+n.table(erasuresLog)+
 			"\nWHERE TRUE\nQUALIFY ROW_NUMBER() OVER (PARTITION BY salt ORDER BY `at`) = 1"),
 	}
@@ -73,6 +75,30 @@ GROUP BY j.id, j.first`),
 			view(string(stack), "outcomes", n.outcomes(stack, "")))
 	}
 	return out
+}
+
+// expired tells which frames have rows in days that BigQuery has deleted, going by marks, which stay. BigQuery keeps no
+// record of it: at is when it may have done so at the earliest.
+func (n names) expired(days func(table) int) string {
+	const aDay = "86400000000"
+	var parts []string
+	for _, stack := range event.Stacks() {
+		for _, of := range []struct {
+			log   log
+			stage string
+			name  string
+		}{{rawLog, "stage = 'raw'", "raw"}, {outcomesLog, "stage <> 'raw'", "outcomes_log"}} {
+			if keep := days(of.log.table(stack)); keep > 0 {
+				parts = append(parts, fmt.Sprintf("SELECT stack, '%s' AS `table`, DIV(`from`, %s) AS number, %d AS keep, `first`, `last`, `rows`\nFROM (\n%s\n) AS s\nWHERE stack = '%s' AND %s AND DIV(`from`, %s) + %d <= DIV(UNIX_MICROS(CURRENT_TIMESTAMP()), %s)",
+					of.name, aDay, keep, n.spans(), stack, of.stage, aDay, keep, aDay))
+			}
+		}
+	}
+	if len(parts) == 0 {
+		parts = []string{"SELECT '' AS stack, '' AS `table`, 0 AS number, 0 AS keep, 0 AS `first`, 0 AS `last`, 0 AS `rows`\nFROM UNNEST([1]) AS one\nWHERE FALSE"}
+	}
+	return "SELECT stack, `table`, CAST(TIMESTAMP_MICROS(number * " + aDay + ") AS DATE) AS day, MIN(`first`) AS `first`, MAX(`last`) AS `last`, CAST(SUM(`rows`) AS INT64) AS `rows`, TIMESTAMP_MICROS((number + MAX(keep)) * " + aDay + ") AS `at`\nFROM (\n" +
+		strings.Join(parts, "\nUNION ALL\n") + "\n) AS d\nGROUP BY stack, `table`, number"
 }
 
 // outcomes selects the latest revision of every outcome of a stack. and is a further condition.

@@ -53,7 +53,7 @@ func (s *Server) change(ctx context.Context, conn *sql.Conn, st *statement) erro
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if s.o.Fresh > 0 {
+	if s.o.Fresh > 0 && t.fresh {
 		var n int64
 		if err := conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM %s WHERE rowid >= %d AND (%s)", st.dml.from, t.settled, st.dml.where)).Scan(&n); err != nil {
 			return err

@@ -125,7 +125,7 @@ func (s *Server) Calls(call string) int {
 	return s.counts[call]
 }
 
-// Statements returns what was asked, dry runs and statements of callers that name their jobs left out.
+// Statements returns what was asked, dry runs and what a caller asks of the engine left out.
 func (s *Server) Statements() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -132,7 +132,7 @@ func (s *Server) insertJob(r *http.Request, _ []string, body []byte) (any, *prob
 		j.id = in.JobReference.JobId
 	}
 	s.mu.Lock()
-	if !strings.HasPrefix(j.id, "sparrow_") {
+	if !strings.HasPrefix(j.id, "sparrow_query_") {
 		s.asked = append(s.asked, in.Configuration.Query.Query)
 	}
 	if j.id == "" {

@@ -103,3 +103,6 @@ SET event = '', reason = 'erased', digest = 0, sent = NULL, answer = NULL, erase
 WHERE t.`timestamp` IS NULL AND t.micros IS NOT NULL AND t.erased IS NULL AND t.frame BETWEEN 7 AND 4611686018427387904 AND EXISTS (
 SELECT 1 FROM UNNEST(ARRAY<STRUCT<run INT64, frame INT64, request INT64, item INT64>>[(0, 7, 0, 1), (3, 4611686018427387904, 2, 0)]) AS s
 WHERE s.run = t.run AND s.frame = t.frame AND s.request = t.request AND s.item = t.item);
+
+DELETE FROM `my-project`.`shop_green`.`digests` AS t
+WHERE t.`first` IN (0, 4611686018427387904);

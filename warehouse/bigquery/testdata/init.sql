@@ -64,6 +64,10 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_green`.`raw_log` (
   `cursorRows` INT64,
   `cursorStream` STRING,
   `cursorEnd` INT64,
+  `cursorFirst` INT64,
+  `cursorFrom` INT64,
+  `cursorTo` INT64,
+  `cursorOdd` INT64,
   `erased` INT64
 )
 PARTITION BY DATE(`timestamp`)
@@ -96,6 +100,10 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_green`.`outcomes_log` (
   `cursorRows` INT64,
   `cursorStream` STRING,
   `cursorEnd` INT64,
+  `cursorFirst` INT64,
+  `cursorFrom` INT64,
+  `cursorTo` INT64,
+  `cursorOdd` INT64,
   `erased` INT64
 )
 PARTITION BY DATE(`timestamp`)
@@ -128,11 +136,44 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_green`.`corrections_log` (
   `cursorRows` INT64,
   `cursorStream` STRING,
   `cursorEnd` INT64,
+  `cursorFirst` INT64,
+  `cursorFrom` INT64,
+  `cursorTo` INT64,
+  `cursorOdd` INT64,
   `erased` INT64
 )
 PARTITION BY DATE(`timestamp`)
 CLUSTER BY run, frame
 OPTIONS (description = 'Written by Sparrow; do not edit. format=1', partition_expiration_days = 91);
+
+CREATE TABLE IF NOT EXISTS `my-project`.`shop_green`.`digests` (
+  `stage` STRING,
+  `first` INT64,
+  `last` INT64,
+  `marks` INT64,
+  `event` STRING,
+  `build` STRING,
+  `sink` STRING,
+  `rows` INT64,
+  `digest` BIGNUMERIC,
+  `places` BIGNUMERIC,
+  `unordered` INT64,
+  `unplaced` BIGNUMERIC,
+  `firstFrame` INT64,
+  `lastFrame` INT64,
+  `requests` INT64,
+  `owed` INT64,
+  `idSum` BIGNUMERIC,
+  `badIds` INT64,
+  `went` INT64,
+  `rehearsed` INT64,
+  `unseen` INT64,
+  `retries` INT64,
+  `again` INT64,
+  `attempted` INT64
+)
+CLUSTER BY stage, `first`
+OPTIONS (description = 'Written by Sparrow; do not edit. format=1');
 
 CREATE TABLE IF NOT EXISTS `my-project`.`shop_blue`.`raw_log` (
   `eventId` STRING,
@@ -154,6 +195,10 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_blue`.`raw_log` (
   `cursorRows` INT64,
   `cursorStream` STRING,
   `cursorEnd` INT64,
+  `cursorFirst` INT64,
+  `cursorFrom` INT64,
+  `cursorTo` INT64,
+  `cursorOdd` INT64,
   `erased` INT64
 )
 PARTITION BY DATE(`timestamp`)
@@ -186,6 +231,10 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_blue`.`outcomes_log` (
   `cursorRows` INT64,
   `cursorStream` STRING,
   `cursorEnd` INT64,
+  `cursorFirst` INT64,
+  `cursorFrom` INT64,
+  `cursorTo` INT64,
+  `cursorOdd` INT64,
   `erased` INT64
 )
 PARTITION BY DATE(`timestamp`)
@@ -218,11 +267,44 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_blue`.`corrections_log` (
   `cursorRows` INT64,
   `cursorStream` STRING,
   `cursorEnd` INT64,
+  `cursorFirst` INT64,
+  `cursorFrom` INT64,
+  `cursorTo` INT64,
+  `cursorOdd` INT64,
   `erased` INT64
 )
 PARTITION BY DATE(`timestamp`)
 CLUSTER BY run, frame
 OPTIONS (description = 'Written by Sparrow; do not edit. format=1', partition_expiration_days = 91);
+
+CREATE TABLE IF NOT EXISTS `my-project`.`shop_blue`.`digests` (
+  `stage` STRING,
+  `first` INT64,
+  `last` INT64,
+  `marks` INT64,
+  `event` STRING,
+  `build` STRING,
+  `sink` STRING,
+  `rows` INT64,
+  `digest` BIGNUMERIC,
+  `places` BIGNUMERIC,
+  `unordered` INT64,
+  `unplaced` BIGNUMERIC,
+  `firstFrame` INT64,
+  `lastFrame` INT64,
+  `requests` INT64,
+  `owed` INT64,
+  `idSum` BIGNUMERIC,
+  `badIds` INT64,
+  `went` INT64,
+  `rehearsed` INT64,
+  `unseen` INT64,
+  `retries` INT64,
+  `again` INT64,
+  `attempted` INT64
+)
+CLUSTER BY stage, `first`
+OPTIONS (description = 'Written by Sparrow; do not edit. format=1');
 
 CREATE OR REPLACE VIEW `my-project`.`shop_sparrow`.`datasets` AS
 SELECT 'shop_' AS prefix;
@@ -232,6 +314,27 @@ SELECT sequence, generation, kind, live, `from`, `at`, record
 FROM `my-project`.`shop_sparrow`.`timeline_log`
 WHERE TRUE
 QUALIFY ROW_NUMBER() OVER (PARTITION BY sequence ORDER BY generation) = 1;
+
+CREATE OR REPLACE VIEW `my-project`.`shop_sparrow`.`spans` AS
+SELECT stack, run, cursorStage AS stage, cursorFirst AS `first`, frame AS `last`, cursorRows AS `rows`, cursorFrom AS `from`, cursorTo AS `to`, cursorOdd AS odd
+FROM (
+SELECT 'green' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+FROM `my-project`.`shop_green`.`raw_log`
+WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
+UNION ALL
+SELECT 'green' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+FROM `my-project`.`shop_green`.`outcomes_log`
+WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
+UNION ALL
+SELECT 'blue' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+FROM `my-project`.`shop_blue`.`raw_log`
+WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
+UNION ALL
+SELECT 'blue' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+FROM `my-project`.`shop_blue`.`outcomes_log`
+WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
+) AS m
+WHERE cursorRows > 0;
 
 CREATE OR REPLACE VIEW `my-project`.`shop_sparrow`.`cursors` AS
 SELECT stack, run, cursorStage AS stage, cursorJournal AS journal, frame, request,
@@ -285,6 +388,59 @@ FROM `my-project`.`shop_blue`.`outcomes_log`
 WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
 ) AS m ON m.cursorJournal = j.id AND m.run = 0
 GROUP BY j.id, j.first;
+
+CREATE OR REPLACE VIEW `my-project`.`shop_sparrow`.`expired` AS
+SELECT stack, `table`, CAST(TIMESTAMP_MICROS(number * 86400000000) AS DATE) AS day, MIN(`first`) AS `first`, MAX(`last`) AS `last`, CAST(SUM(`rows`) AS INT64) AS `rows`, TIMESTAMP_MICROS((number + MAX(keep)) * 86400000000) AS `at`
+FROM (
+SELECT stack, 'outcomes_log' AS `table`, DIV(`from`, 86400000000) AS number, 91 AS keep, `first`, `last`, `rows`
+FROM (
+SELECT stack, run, cursorStage AS stage, cursorFirst AS `first`, frame AS `last`, cursorRows AS `rows`, cursorFrom AS `from`, cursorTo AS `to`, cursorOdd AS odd
+FROM (
+SELECT 'green' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+FROM `my-project`.`shop_green`.`raw_log`
+WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
+UNION ALL
+SELECT 'green' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+FROM `my-project`.`shop_green`.`outcomes_log`
+WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
+UNION ALL
+SELECT 'blue' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+FROM `my-project`.`shop_blue`.`raw_log`
+WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
+UNION ALL
+SELECT 'blue' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+FROM `my-project`.`shop_blue`.`outcomes_log`
+WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
+) AS m
+WHERE cursorRows > 0
+) AS s
+WHERE stack = 'green' AND stage <> 'raw' AND DIV(`from`, 86400000000) + 91 <= DIV(UNIX_MICROS(CURRENT_TIMESTAMP()), 86400000000)
+UNION ALL
+SELECT stack, 'outcomes_log' AS `table`, DIV(`from`, 86400000000) AS number, 91 AS keep, `first`, `last`, `rows`
+FROM (
+SELECT stack, run, cursorStage AS stage, cursorFirst AS `first`, frame AS `last`, cursorRows AS `rows`, cursorFrom AS `from`, cursorTo AS `to`, cursorOdd AS odd
+FROM (
+SELECT 'green' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+FROM `my-project`.`shop_green`.`raw_log`
+WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
+UNION ALL
+SELECT 'green' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+FROM `my-project`.`shop_green`.`outcomes_log`
+WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
+UNION ALL
+SELECT 'blue' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+FROM `my-project`.`shop_blue`.`raw_log`
+WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
+UNION ALL
+SELECT 'blue' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+FROM `my-project`.`shop_blue`.`outcomes_log`
+WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
+) AS m
+WHERE cursorRows > 0
+) AS s
+WHERE stack = 'blue' AND stage <> 'raw' AND DIV(`from`, 86400000000) + 91 <= DIV(UNIX_MICROS(CURRENT_TIMESTAMP()), 86400000000)
+) AS d
+GROUP BY stack, `table`, number;
 
 CREATE OR REPLACE VIEW `my-project`.`shop_sparrow`.`erasures` AS
 SELECT `at`, `kind`, `salt`, `hash`, `by`, `events`, `rows`, `outcomes`
