@@ -130,7 +130,7 @@ var types = map[string]string{
 // functions are called otherwise in DuckDB. Those that are not the same under another name are macros, below.
 var functions = map[string]string{
 	"TIMESTAMP_MICROS": "make_timestamp", "UNIX_MICROS": "epoch_us", "SAFE_CAST": "TRY_CAST", "BYTE_LENGTH": "octets", "GENERATE_ARRAY": "generate_series",
-	"FARM_FINGERPRINT": "fingerprint", "TO_JSON_STRING": "json_text", "JSON_VALUE": "json_extract_string", "JSON_QUERY": "json_at", "REGEXP_CONTAINS": "regexp_matches", "IS_INF": "isinf", "IS_NAN": "isnan", "SUBSTR": "substr", "ERROR": "error", "DIV": "quotient", "STRPOS": "found_at", "CURRENT_TIMESTAMP": "now",
+	"FARM_FINGERPRINT": "fingerprint", "TO_JSON_STRING": "json_text", "JSON_VALUE": "json_value_at", "JSON_QUERY": "json_at", "REGEXP_CONTAINS": "regexp_matches", "IS_INF": "isinf", "IS_NAN": "isnan", "SUBSTR": "substr", "ERROR": "error", "DIV": "quotient", "STRPOS": "found_at", "CURRENT_TIMESTAMP": "now",
 	"CODE_POINTS_TO_STRING": "code_points", "SHA256": "sha256_bytes", "JSON_TYPE": "json_kind", "SAFE_CONVERT_BYTES_TO_STRING": "bytes_text",
 }
 
@@ -144,6 +144,7 @@ var macros = []string{
 	`mended(x) AS CASE WHEN contains(x, '\u') AND NOT json_valid(x) THEN ` +
 		`replace(regexp_replace(regexp_replace(x, '(` + pair + `)|\\u[dD][89a-fA-F][0-9a-fA-F]{2}', '\1' || chr(1), 'g'), '(` + pair + `)' || chr(1), '\1', 'g'), chr(1), '\ufffd') ELSE x END`,
 	"json_at(x, p) AS nullif(CAST(TRY(json_extract(mended(x), p)) AS VARCHAR), 'null')",
+	"json_value_at(x, p) AS TRY(json_extract_string(x, p))",
 	"safe_timestamp(x) AS make_timestamp(epoch_us(TRY_CAST(x AS TIMESTAMPTZ)))",
 	"found_at(x, y) AS strpos(CAST(x AS VARCHAR), CAST(y AS VARCHAR))",
 	"safe_json(x, wide_number_mode := 'exact') AS CASE WHEN json_valid(mended(x)) THEN x END",
