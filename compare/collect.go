@@ -73,6 +73,8 @@ type collector struct {
 	undated dialect // the same, for what lies outside the window; see date
 	ev      *Evidence
 
+	recent int64 // before it, digests tell which names occurred; see outside
+
 	digests coverage // what need not be read row by row
 
 	late map[stageAt]event.Cursor // how many corrections there were of each stage when the reading began

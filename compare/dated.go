@@ -1,8 +1,12 @@
 package compare
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -18,7 +22,7 @@ func (c *collector) date(ctx context.Context) error {
 	if c.undated.table == nil {
 		c.undated = c.sql
 	}
-	c.sql = c.undated
+	c.sql, c.recent = c.undated, 0
 	if c.sql.dated == nil || c.ev.Window.Empty() {
 		return nil
 	}
@@ -36,6 +40,43 @@ func (c *collector) date(ctx context.Context) error {
 		return err
 	}
 	c.sql = c.sql.dated(raw, log)
+	if raw != (days{}) && !c.o.Exact {
+		c.recent = raw.from - 24*time.Hour.Microseconds()
+	}
+	return nil
+}
+
+// outside calls each with the names that occurred outside the window since an instant, those with most events first.
+// Reading the rows of four weeks for it would cost more than the comparison itself where the engine is paid by the byte:
+// there, of what is older than a day before the window, it takes the digests' word, which know what was ever compared.
+func (c *collector) outside(ctx context.Context, since int64, each func(name string, n uint64, last int64)) error {
+	type seen struct {
+		name string
+		n    uint64
+		last int64
+	}
+	var all []seen
+	note := func(r *row) {
+		s := seen{shorten(r.text(0)), r.count(1), r.signed(2)}
+		if i := slices.IndexFunc(all, func(x seen) bool { return x.name == s.name }); i >= 0 {
+			all[i].n, all[i].last = all[i].n+s.n, max(all[i].last, s.last)
+			return
+		}
+		all = append(all, s)
+	}
+	live, candidate := c.ev.Live.Stack, c.ev.Candidate.Stack
+	if err := c.query(ctx, c.undated.unexercised(live, candidate, c.ev.Window, max(since, c.recent)), note); err != nil {
+		return err
+	}
+	if since < c.recent {
+		if err := c.query(ctx, c.undated.digestUnexercised(live, candidate, c.ev.Window, since, c.recent), note); err != nil {
+			return err
+		}
+	}
+	slices.SortStableFunc(all, func(a, b seen) int { return cmp.Or(cmp.Compare(b.n, a.n), strings.Compare(a.name, b.name)) })
+	for _, s := range all {
+		each(s.name, s.n, s.last)
+	}
 	return nil
 }
 

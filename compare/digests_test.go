@@ -163,7 +163,7 @@ func digestsHideNothing(t *testing.T, google bool) {
 		"corrected":           {nil, func(w *world) { w.correct(event.Blue, "ga4", at, func(o *warehouse.Outcome) { o.Outcome = "dead" }) }, Fail},
 		"the ledger has more": {func(w *world) { w.accepted = append(w.accepted, w.accepted[at]) }, nil, ""},
 	} {
-		if google && worlds(0, 1) == 0 && !slices.Contains([]string{"data", "doubled by both", "outcome's reason"}, name) {
+		if google && worlds(0, 1) == 0 && !slices.Contains([]string{"data", "repeated by both", "outcome's reason"}, name) {
 			continue // a fake of its own for each
 		}
 		t.Run(name, func(t *testing.T) {

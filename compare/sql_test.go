@@ -52,13 +52,14 @@ func TestStatements(t *testing.T) {
 		golden(t, filepath.Join("duckdb", "expired.sql"), duckSQL.expired(Window{First: 3, Last: 33335})+"\n")
 	})
 	for name, sql := range map[string]string{
-		"expired":         google.expired(Window{First: 3, Last: 33335}),
-		"received":        google.received(Window{First: 3, Last: 33335}),
-		"dated-profile":   google.profile(event.Green, some),
-		"dated-places":    google.places(event.Green, whole),
-		"dated-details":   google.details(event.Blue, [][]uint64{{12, 1, 0}, {13, 0, 2}}, maxDiffed),
-		"dated-outcomes":  google.outcomeFaults(live, candidate, "trace", some, 5),
-		"dated-corrected": google.outcomeFaults(live, corrected, "ga4", whole, 5),
+		"expired":            google.expired(Window{First: 3, Last: 33335}),
+		"digest-unexercised": google.digestUnexercised(event.Green, event.Blue, Window{First: 3, Last: 33335}, began, began+900_000_000),
+		"received":           google.received(Window{First: 3, Last: 33335}),
+		"dated-profile":      google.profile(event.Green, some),
+		"dated-places":       google.places(event.Green, whole),
+		"dated-details":      google.details(event.Blue, [][]uint64{{12, 1, 0}, {13, 0, 2}}, maxDiffed),
+		"dated-outcomes":     google.outcomeFaults(live, candidate, "trace", some, 5),
+		"dated-corrected":    google.outcomeFaults(live, corrected, "ga4", whole, 5),
 	} {
 		t.Run("bigquery/"+name, func(t *testing.T) { golden(t, filepath.Join("bigquery", name+".sql"), google.words(sql)+"\n") })
 	}

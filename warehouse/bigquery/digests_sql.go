@@ -8,7 +8,7 @@ import (
 	"github.com/sparrowhq/sparrow/warehouse"
 )
 
-// digestsOf is the table of a stack's digests, DuckDB's of the same name with the same columns. A bucket is a range of
+// digestsOf is the table of a stack's digests, DuckDB's of the same name with the same columns and one more. A bucket is a range of
 // frames, first to last. It has a line for each stage, event name, build and sink, counted and added up from the rows
 // themselves; and one mark for each stage, without a name, which comes in the same statement. A bucket without exactly
 // one mark has no digest.
@@ -19,6 +19,7 @@ func digestsOf(stack event.Stack) table {
 		{"firstFrame", "INT64"}, {"lastFrame", "INT64"},
 		{"requests", "INT64"}, {"owed", "INT64"}, {"idSum", "BIGNUMERIC"}, {"badIds", "INT64"},
 		{"went", "INT64"}, {"rehearsed", "INT64"}, {"unseen", "INT64"}, {"retries", "INT64"}, {"again", "INT64"}, {"attempted", "INT64"},
+		{"lastAt", "INT64"}, // of raw alone, and not in DuckDB's: the latest timestamp, in microseconds
 	}}
 }
 
@@ -108,7 +109,7 @@ func (n names) makeDigests(stack event.Stack, l log, group []shelf, width uint64
 	lines = strings.NewReplacer("{0}", zero, "{width}", fmt.Sprint(width), "{last}", fmt.Sprint(width-1),
 		"{from}", n.in(string(stack), string(l)), "{where}", bucketRows(group, width)+condition).Replace(lines)
 	return fmt.Sprintf("INSERT INTO %s (%s)\n%s\nUNION ALL\n"+
-		"SELECT s, b * %d, b * %d + %d, 1, CAST(NULL AS STRING), CAST(NULL AS STRING), CAST(NULL AS STRING), 0, "+zero+", "+zero+", 0, "+zero+", CAST(NULL AS INT64), CAST(NULL AS INT64), 0, 0, "+zero+", 0, 0, 0, 0, 0, 0, 0\nFROM UNNEST(GENERATE_ARRAY(%d, %d)) AS b, UNNEST([%s]) AS s",
+		"SELECT s, b * %d, b * %d + %d, 1, CAST(NULL AS STRING), CAST(NULL AS STRING), CAST(NULL AS STRING), 0, "+zero+", "+zero+", 0, "+zero+", CAST(NULL AS INT64), CAST(NULL AS INT64), 0, 0, "+zero+", 0, 0, 0, 0, 0, 0, 0, CAST(NULL AS INT64)\nFROM UNNEST(GENERATE_ARRAY(%d, %d)) AS b, UNNEST([%s]) AS s",
 		n.table(digestsOf(stack)), strings.Join(columns, ", "), lines,
 		width, width, width-1, group[0].number, group[len(group)-1].number, stagesOf(group))
 }
@@ -119,13 +120,13 @@ const zero = "CAST(0 AS BIGNUMERIC)"
 // order. unplaced is what items occupy, less what their requests announce; one that announces more than any body has is
 // not believed, so that a line's work is bounded: its bucket does not add up then, and compare looks at the rows.
 var rawLines = `SELECT 'raw', bucket * {width}, bucket * {width} + {last}, 0, event, build, '', COUNT(*), SUM(digest), SUM(place), COUNTIF(copy > 1), SUM(unplaced),
-  MIN(frame), MAX(frame), COUNTIF(item = 0), SUM(CASE WHEN item = 0 THEN GREATEST(items, 1) ELSE 0 END), COALESCE(SUM(tail), {0}), COUNTIF(item = 0 AND tail IS NULL), 0, 0, 0, 0, 0, 0
+  MIN(frame), MAX(frame), COUNTIF(item = 0), SUM(CASE WHEN item = 0 THEN GREATEST(items, 1) ELSE 0 END), COALESCE(SUM(tail), {0}), COUNTIF(item = 0 AND tail IS NULL), 0, 0, 0, 0, 0, 0, MAX(received)
 FROM (
-  SELECT bucket, event, build, frame, item, items, digest, place, copy, tail,
+  SELECT bucket, event, build, frame, item, items, digest, place, copy, tail, received,
     CASE WHEN item = 0 AND items <= 1 THEN {0} ELSE place END
       - CASE WHEN item = 0 AND items > 1 THEN (SELECT SUM(` + digestOf("frame, request, o") + `) FROM UNNEST(GENERATE_ARRAY(0, LEAST(items, 65536) - 1)) AS o) ELSE {0} END AS unplaced
   FROM (
-    SELECT DIV(frame, {width}) AS bucket, COALESCE(event, '') AS event, COALESCE(build, '') AS build, frame, request, item, itemsInRequest AS items,
+    SELECT DIV(frame, {width}) AS bucket, COALESCE(event, '') AS event, COALESCE(build, '') AS build, frame, request, item, itemsInRequest AS items, ` + "COALESCE(UNIX_MICROS(`timestamp`), micros)" + ` AS received,
       ` + digestOf("frame, request, item, eventId, `timestamp`, micros, event, data, dataBytes, itemsInRequest, context") + ` AS digest,
       ` + digestOf("frame, request, item") + ` AS place, ROW_NUMBER() OVER (PARTITION BY frame, request, item ORDER BY run) AS copy,
       CASE WHEN item = 0 THEN CAST(SAFE_CAST('0x' || SUBSTR(eventId, 21, 3) || SUBSTR(eventId, 25, 12) AS INT64) AS BIGNUMERIC) END AS tail
@@ -145,7 +146,7 @@ func outcomeLines() string {
 	why := "CASE WHEN reason = '' OR " + reasons(warehouse.ReasonDryRun, warehouse.ReasonNotSampled, warehouse.ReasonAgain) + " THEN '' ELSE REGEXP_EXTRACT(reason, '^[^:]*') END"
 	return `SELECT stage, bucket * {width}, bucket * {width} + {last}, 0, event, build, sink, COUNT(*), SUM(mark), SUM(place), COUNTIF(copy > 1), {0},
   MIN(frame), MAX(frame), 0, 0, {0}, 0, COUNTIF(digest <> 0), COUNTIF(excused AND digest <> 0), COUNTIF(excused AND digest = 0),
-  SUM(CASE WHEN attempts > 1 THEN attempts - 1 ELSE 0 END), COUNTIF(again), COUNTIF(attempts > 0)
+  SUM(CASE WHEN attempts > 1 THEN attempts - 1 ELSE 0 END), COUNTIF(again), COUNTIF(attempts > 0), CAST(NULL AS INT64)
 FROM (
   SELECT stage, DIV(frame, {width}) AS bucket, event, build, sink, frame, digest, attempts,
     ` + reasons(warehouse.ReasonDryRun, warehouse.ReasonNotSampled) + ` AS excused, ` + reasons(warehouse.ReasonAgain) + ` AS again,

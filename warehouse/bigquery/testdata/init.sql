@@ -170,7 +170,8 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_green`.`digests` (
   `unseen` INT64,
   `retries` INT64,
   `again` INT64,
-  `attempted` INT64
+  `attempted` INT64,
+  `lastAt` INT64
 )
 CLUSTER BY stage, `first`
 OPTIONS (description = 'Written by Sparrow; do not edit. format=1');
@@ -301,7 +302,8 @@ CREATE TABLE IF NOT EXISTS `my-project`.`shop_blue`.`digests` (
   `unseen` INT64,
   `retries` INT64,
   `again` INT64,
-  `attempted` INT64
+  `attempted` INT64,
+  `lastAt` INT64
 )
 CLUSTER BY stage, `first`
 OPTIONS (description = 'Written by Sparrow; do not edit. format=1');
