@@ -25,7 +25,7 @@ test-bigquery: ## contract suite and end to end, against SPARROW_BIGQUERY_ENDPOI
 check-sql: ## Google's own analyser reads every GoogleSQL statement of the golden files. Builds for minutes the first time
 	go -C tools/checksql test ./...
 	go -C tools/checksql build -o ../../bin/checksql .
-	bin/checksql -default my-project.shop_sparrow -prefix shop_ $(addprefix warehouse/bigquery/testdata/,init.sql columns.sql views.sql) $(sort $(wildcard compare/testdata/bigquery/*.sql))
+	bin/checksql -default my-project.shop_sparrow -prefix shop_ $(addprefix warehouse/bigquery/testdata/,init.sql columns.sql views.sql reads.sql erase.sql digests.sql) cmd/saved/testdata/googlesql.sql $(sort $(wildcard compare/testdata/bigquery/*.sql))
 
 lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }

@@ -119,6 +119,55 @@ bigquery: {project: my-project, endpoint: %q, grpc: %q}
 	if out, err := run("query", "DROP TABLE green.raw_log"); err == nil || !strings.Contains(out, "SELECT") {
 		t.Errorf("a query that writes: %v\n%s", err, out)
 	}
+	for _, c := range []struct{ format, want string }{{"csv", "stack,build,n\r\n"}, {"json", `"stack":"blue"`}, {"table", "blue"}} {
+		if out, err := run("query", "--saved", "builds", "--format", c.format); err != nil || !strings.Contains(out, c.want) {
+			t.Errorf("a saved query as %s: %v\n%s", c.format, err, out)
+		}
+	}
+	if out, err := run("query", "--saved", "underreports", "--show"); err != nil || !strings.Contains(out, "COUNTIF") {
+		t.Errorf("shown: %v\n%s", err, out)
+	}
+	if out, err := run("warehouse", "export", "--day", "2026-03-09", "--out", dir); err == nil || !strings.Contains(out, "EXPORT DATA") {
+		t.Errorf("export: %v\n%s", err, out)
+	}
+	input := filepath.Join(dir, "events.ndjson")
+	if err := os.WriteFile(input, []byte(`{"event":"order","deviceId":"ann-1","userId":"ann@mail.example"}`+"\n"+`{"event":"order","deviceId":"bob"}`+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := run("send", "--url", "http://"+a[0], "--input", input); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	count := func(sql, want string) {
+		t.Helper()
+		r.await(sql+" answers "+want, func() error {
+			if out, err := run("query", "--format", "csv", sql); err != nil || !strings.HasSuffix(strings.TrimSpace(out), "\n"+want) {
+				return fmt.Errorf("%v\n%s", err, out)
+			}
+			return nil
+		})
+	}
+	for _, dataset := range []string{"live", "staging"} {
+		count("SELECT COUNT(*) AS n FROM "+dataset+".raw", fmt.Sprint(3*each+2))
+	}
+	if out, err := run("compare", "--wait", "1m"); err != nil { // all outcomes are there then
+		t.Errorf("compare: %v\n%s", err, out)
+	}
+	id := filepath.Join(dir, "id.txt")
+	if err := os.WriteFile(id, []byte("ann@mail.example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := run("erase", "--user", "@"+id, "--by", "ticket 4711"); err != nil || !strings.Contains(out, "events: 1") || !strings.Contains(out, "time travel") {
+		t.Errorf("erase: %v\n%s", err, out)
+	}
+	count("SELECT COUNT(*) AS n FROM live.raw", fmt.Sprint(3*each+1))
+	count("SELECT COUNT(*) AS n FROM green.raw", fmt.Sprint(3*each+2))
+	count("SELECT COUNT(*) AS n FROM green.raw_log AS x WHERE STRPOS(TO_JSON_STRING(x), 'ann@mail') > 0", "0")
+	count("SELECT events FROM erasures", "1")
+	for _, args := range [][]string{{"compare", "--wait", "1m"}, {"compare", "--wait", "1m", "--exact"}} {
+		if out, err := run(args...); err != nil {
+			t.Errorf("%v over tombstones: %v\n%s", args, err, out)
+		}
+	}
 	warehouse.Process.Signal(syscall.SIGTERM)
 	if err := warehouse.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v", err)

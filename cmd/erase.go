@@ -19,7 +19,11 @@ import (
 
 type eraseFlags struct {
 	device, user, by string
+	wait             time.Duration
 }
+
+// eraseAgain is how long to wait before asking again for what cannot be erased yet.
+const eraseAgain = 2 * time.Minute
 
 func (p *program) erase() *cobra.Command {
 	var f eraseFlags
@@ -40,6 +44,7 @@ Only the first line counts. A person's traffic should have ended before.`,
 	g := c.Flags()
 	g.StringVar(&f.device, "device", "", "deviceId of the person; - or @FILE to read it from there")
 	g.StringVar(&f.user, "user", "", "userId of the person; - or @FILE to read it from there")
+	g.DurationVar(&f.wait, "wait", 2*time.Hour, "go on asking for so long if the warehouse cannot change rows yet that were written a short while ago")
 	g.StringVar(&f.by, "by", "", "who asks for it, for the record (default: the login name)")
 	p.jsonFlag(c)
 	p.serverFlag(c)
@@ -105,7 +110,7 @@ func (p *program) runErase(ctx context.Context, f *eraseFlags) error {
 		return err
 	}
 	defer w.Close()
-	out, err := w.Erase(ctx, who, f.by)
+	out, err := p.eraseAll(ctx, w, who, f)
 	if err != nil {
 		return err
 	}
@@ -125,7 +130,43 @@ func (p *program) runErase(ctx context.Context, f *eraseFlags) error {
 Still holding the person's events, for a while:
   the journal and trace's backlog, until %s at the latest (journal.max_age)
   dead letters, until they are sent or removed: see sparrow dead list
-  freed pages of the warehouse's file, until they are written again; copies and exports made before; the vendors
-`, forgets.Format(time.RFC3339))
+  %s; copies and exports made before; the vendors
+`, forgets.Format(time.RFC3339), map[bool]string{
+		false: "freed pages of the warehouse's file, until they are written again",
+		true:  "BigQuery's time travel and fail-safe, up to 14 days; its job history has the id as a parameter of queries",
+	}[in.config.Warehouse.Engine == "bigquery"])
+	if out.Scanned > 0 {
+		tell(p.Stdout, "\nscanned  %s\n", terminal.Bytes(out.Scanned))
+	}
 	return nil
+}
+
+// eraseAll erases, and asks again for what the warehouse cannot change yet.
+func (p *program) eraseAll(ctx context.Context, w warehouse.Eraser, who warehouse.Person, f *eraseFlags) (warehouse.Erased, error) {
+	begun, before := time.Now(), warehouse.Erased{}
+	for {
+		out, err := w.Erase(ctx, who, f.by)
+		out.Events, out.Scanned = max(out.Events, before.Events), out.Scanned+before.Scanned
+		for _, s := range event.Stacks() {
+			if before.Rows != nil && out.Rows != nil {
+				out.Rows[s] += before.Rows[s]
+				out.Outcomes[s] += before.Outcomes[s]
+			}
+		}
+		if before = out; err == nil {
+			return out, nil
+		}
+		var later *warehouse.LaterError
+		left := f.wait - time.Since(begun)
+		if !errors.As(err, &later) || left < eraseAgain {
+			return out, err
+		}
+		tell(p.Stderr, "sparrow: %s rows or more were written too short a while ago to be changed; asking again at %s, for %s at most (interrupted, the next erase does the rest)\n",
+			terminal.Count(later.Rows), time.Now().Add(eraseAgain).Format(time.TimeOnly), left.Round(time.Minute))
+		select {
+		case <-time.After(eraseAgain):
+		case <-ctx.Done():
+			return out, context.Cause(ctx)
+		}
+	}
 }

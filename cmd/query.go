@@ -124,6 +124,11 @@ func (p *program) runQuery(ctx context.Context, f *queryFlags, args []string) er
 		return err
 	}
 	defer w.Close()
+	if f.saved != "" {
+		if sql, values, err = savedFor(ctx, w, f); err != nil {
+			return err
+		}
+	}
 	q := warehouse.Query{SQL: sql, Args: values, Limit: f.limit}
 	if f.wait > 0 {
 		q.MaxWait = f.wait.String()

@@ -1,11 +1,13 @@
 package cmd
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
 	"github.com/sparrowhq/sparrow/cmd/saved"
 	"github.com/sparrowhq/sparrow/cmd/terminal"
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // savedQuery finds the query of --saved and reads --arg.
@@ -29,7 +31,25 @@ func savedQuery(f *queryFlags) (saved.Query, map[string]string, error) {
 	return q, values, nil
 }
 
-// showSaved prints the statement of --saved; what it needs and was not given stays as {name}.
+// savedFor is the statement of --saved in the words of a warehouse.
+func savedFor(ctx context.Context, w warehouse.Reader, f *queryFlags) (string, []any, error) {
+	q, given, err := savedQuery(f)
+	if err != nil {
+		return "", nil, err
+	}
+	d, err := warehouse.DialectOf(ctx, w)
+	if err != nil {
+		return "", nil, err
+	}
+	sql, values, err := q.In(d).Bind(given)
+	if err != nil {
+		return "", nil, usage("%w", err)
+	}
+	return sql, values, nil
+}
+
+// showSaved prints the statement of --saved, in the words of the engine that the settings name; what it needs and was not
+// given stays as {name}.
 func (p *program) showSaved(f *queryFlags) error {
 	q, values, err := savedQuery(f)
 	if err != nil {
@@ -37,6 +57,9 @@ func (p *program) showSaved(f *queryFlags) error {
 	}
 	if err := q.Check(values); err != nil {
 		return usage("%w", err)
+	}
+	if c, err := p.config(); err == nil && c.Warehouse.Engine == "bigquery" {
+		q = q.In(warehouse.Dialect{Google: true, Prefix: c.BigQuery.Prefix})
 	}
 	_, err = fmt.Fprintln(p.Stdout, q.Show(values))
 	return err

@@ -76,6 +76,7 @@ func bigqueryOptions(c *config.Config) bigquery.Options {
 		Queries:     c.Warehouse.Queries.Concurrent,
 		Limit:       c.Warehouse.Queries.Limit,
 		MaxWait:     time.Duration(c.Warehouse.Queries.MaxWait),
+		Retention:   bigquery.Retention(c.Warehouse.Retention),
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sparrowhq/sparrow/cmd/terminal"
+	"github.com/sparrowhq/sparrow/warehouse"
 	"github.com/sparrowhq/sparrow/warehouse/export"
 )
 
@@ -88,6 +89,14 @@ func (p *program) runExport(ctx context.Context, f *exportFlags) error {
 		return err
 	}
 	defer w.Close()
+	d, err := warehouse.DialectOf(ctx, w)
+	if err != nil {
+		return err
+	}
+	if d.Google {
+		return usage("this warehouse is in BigQuery, which writes its own files: run EXPORT DATA OPTIONS (uri = 'gs://BUCKET/%[1]s-*.parquet', format = 'PARQUET') AS SELECT * FROM %[2]s%[3]s.%[4]s WHERE `timestamp` >= '%[1]s' AND `timestamp` < '%[5]s', or bq extract of a partition of raw_log; see docs/bigquery.md",
+			first.Format(time.DateOnly), d.Prefix, f.datasets[0], f.tables[0], first.AddDate(0, 0, 1).Format(time.DateOnly))
+	}
 	done := []*export.Manifest{}
 	var failed error
 	for day := first; failed == nil && !day.After(last); day = day.AddDate(0, 0, 1) {

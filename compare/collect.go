@@ -68,9 +68,12 @@ type Progress struct {
 // collector gathers one Evidence.
 type collector struct {
 	Sources
-	o   Options
-	sql dialect // of the warehouse; see speak
-	ev  *Evidence
+	o       Options
+	sql     dialect // of the warehouse; see speak
+	undated dialect // the same, for what lies outside the window; see date
+	ev      *Evidence
+
+	recent int64 // before it, digests tell which names occurred; see outside
 
 	digests coverage // what need not be read row by row
 

@@ -39,12 +39,18 @@ type dialect struct {
 	upto func(n, column string) string
 	// values returns a table expression called name of integer rows.
 	values func(name string, columns []string, rows [][]uint64) string
+	// text turns a value into text.
+	text func(expr string) string
 	// octets is the length of a text in bytes.
 	octets func(column string) string
 	// bytes is the length of bytes.
 	bytes func(column string) string
 	// before is the part of a text up to a mark, or all of it.
 	before func(column, mark string) string
+	// spans is the name of a view of when what was received lies where; empty: there is none, and none is needed.
+	spans string
+	// dated makes table and log show nothing but what was received within days; nil: they are not divided by time.
+	dated func(raw, log days) dialect
 	// lookup is set where a row's hole has to be looked up row by row, since an outer join needs an equality.
 	lookup bool
 	// spell puts names in double quotes and texts in single quotes, as all statements here have them, into the dialect's
@@ -99,6 +105,7 @@ var duckSQL = dialect{
 		}
 		return b.String() + ") AS " + name + "(" + strings.Join(columns, ", ") + ")"
 	},
+	text:   func(expr string) string { return "CAST(" + expr + " AS VARCHAR)" },
 	octets: func(column string) string { return "strlen(" + column + ")" },
 	bytes:  func(column string) string { return "octet_length(" + column + ")" },
 	before: func(column, mark string) string { return "split_part(" + column + ", " + quoted(mark) + ", 1)" },

@@ -63,6 +63,10 @@ func (c *collector) cover(ctx context.Context) error {
 		c.digests.frames = 0
 		return nil
 	}
+	lacking, err := c.makeDigests(ctx)
+	if err != nil {
+		return err
+	}
 	whole := c.whole()
 	sides := map[event.Stack]map[warehouse.Stage]map[uint64]uint64{}
 	for _, s := range []Side{c.ev.Live, c.ev.Candidate} {
@@ -92,6 +96,7 @@ func (c *collector) cover(ctx context.Context) error {
 			c.digests.buckets[stage] = covered
 		}
 	}
+	c.digests.refused = lacking
 	return nil
 }
 

@@ -114,3 +114,18 @@ func (d dialect) digestCount(stack event.Stack, stages []warehouse.Stage, p part
 	return `SELECT COALESCE(SUM("rows"), 0) AS n
 ` + d.fromDigests(stack, p, stages...)
 }
+
+// digestUnexercised is unexercised for what was received before an instant, of buckets that lie outside the window.
+func (d dialect) digestUnexercised(live, candidate event.Stack, w Window, since, before int64) string {
+	side := func(s event.Stack) string {
+		return `SELECT event, "rows" AS n, "lastAt" AS seen FROM ` + d.digests(s) + `
+  WHERE stage = ` + quoted(string(warehouse.Raw)) + fmt.Sprintf(` AND event IS NOT NULL AND "lastAt" >= %d AND "lastAt" < %d AND ("last" < %d OR "first" > %d)`, since, before, w.First, w.Last)
+	}
+	return `SELECT event, SUM(n) AS events, MAX(seen) AS lastSeen
+FROM (
+  ` + side(live) + `
+  UNION ALL
+  ` + side(candidate) + `
+) AS r
+GROUP BY event`
+}

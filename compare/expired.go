@@ -21,9 +21,9 @@ func (c *collector) expired(ctx context.Context) (gone bool, err error) {
 // expired finds out up to where the rows of each table have been deleted, if that is within the window. Frames are
 // received in order, and days deleted in order, so all of the window that lies below is in question.
 func (d dialect) expired(w Window) string {
-	return `SELECT "table", CAST(MAX("day") AS VARCHAR) AS through, MAX(last) AS last
+	return `SELECT "table", ` + d.text(`MAX("day")`) + ` AS through, MAX("last") AS last
 FROM ` + d.expiredTable + `
-WHERE last >= ` + strconv.FormatUint(w.First, 10) + ` AND first <= ` + strconv.FormatUint(w.Last, 10) + `
+WHERE "last" >= ` + strconv.FormatUint(w.First, 10) + ` AND "first" <= ` + strconv.FormatUint(w.Last, 10) + `
 GROUP BY "table"
 ORDER BY "table" DESC`
 }

@@ -28,6 +28,9 @@ func (c *collector) gather(ctx context.Context) error {
 	if gone, err := c.expired(ctx); err != nil || gone {
 		return err // what is left of the window would look like events that are missing
 	}
+	if err := c.date(ctx); err != nil {
+		return err
+	}
 	holes, err := c.ledger(ctx)
 	if err != nil || c.ev.Window.Empty() {
 		return err
@@ -332,8 +335,7 @@ func (c *collector) unexercised(ctx context.Context, t *tally) error {
 		end = c.o.Now().UnixMicro()
 	}
 	since := end - unexercisedFor.Microseconds()
-	return c.query(ctx, c.sql.unexercised(c.ev.Live.Stack, c.ev.Candidate.Stack, c.ev.Window, since), func(r *row) {
-		name := shorten(r.text(0))
+	return c.outside(ctx, since, func(name string, n uint64, last int64) {
 		if e, ok := t.byName[name]; ok && e.Judged() > 0 {
 			return
 		}
@@ -341,6 +343,6 @@ func (c *collector) unexercised(ctx context.Context, t *tally) error {
 			c.ev.MoreNotExercised++
 			return
 		}
-		c.ev.NotExercised = append(c.ev.NotExercised, Unexercised{Name: name, Events: r.count(1), LastSeen: r.signed(2)})
+		c.ev.NotExercised = append(c.ev.NotExercised, Unexercised{Name: name, Events: n, LastSeen: last})
 	})
 }

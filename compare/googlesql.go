@@ -13,12 +13,13 @@ func googleSQL(prefix string) dialect {
 	in := func(name string) func(event.Stack) string {
 		return func(s event.Stack) string { return prefix + string(s) + "." + name }
 	}
-	return dialect{
+	d := dialect{
 		table:       in("raw"),
 		outcomes:    in("outcomes"),
 		log:         in("outcomes_log"),    // and marks of cursors, which have no stage
 		corrections: in("corrections_log"), // likewise
-		cursorTable: "cursors",             // in the dataset that is every query's default
+		digests:     in("digests"),
+		cursorTable: "cursors", spans: "spans", expiredTable: "expired", // in the dataset that is every query's default
 		// A tuple in parentheses has fields without names, so that the same values give the same text wherever they come
 		// from; NULL is null there and differs from an empty text, and a number keeps its digits.
 		digest: func(columns string) string {
@@ -57,6 +58,7 @@ func googleSQL(prefix string) dialect {
 			}
 			return s
 		},
+		text:   func(expr string) string { return "CAST(" + expr + " AS STRING)" },
 		octets: func(column string) string { return "BYTE_LENGTH(" + column + ")" },
 		bytes:  func(column string) string { return "BYTE_LENGTH(" + column + ")" },
 		before: func(column, mark string) string {
@@ -64,6 +66,26 @@ func googleSQL(prefix string) dialect {
 		},
 		lookup: true,
 		spell:  spellGoogle,
+	}
+	d.dated = func(raw, log days) dialect {
+		dated := d
+		dated.table, dated.log = raw.of(d.table), log.of(d.log)
+		return dated
+	}
+	return d
+}
+
+// days are the times between which all rows of a window were received, in microseconds. The zero days are any.
+type days struct{ from, to int64 }
+
+// of makes a table show these days alone. Tables are partitioned by day, and BigQuery reads no others then; of the columns
+// it reads those that the statement around uses.
+func (t days) of(table func(event.Stack) string) func(event.Stack) string {
+	if t == (days{}) {
+		return table
+	}
+	return func(s event.Stack) string {
+		return fmt.Sprintf(`(SELECT * FROM %s WHERE "timestamp" BETWEEN TIMESTAMP_MICROS(%d) AND TIMESTAMP_MICROS(%d))`, table(s), t.from, t.to)
 	}
 }
 

@@ -47,24 +47,40 @@ func TestStatements(t *testing.T) {
 	}}
 	all := []warehouse.Stage{"trace", "ga4", "o'hara"}
 	corrected := edge{stack: event.Blue, cursor: candidate.cursor, holes: candidate.holes, corrected: true, traceCorrected: true}
-	// The engine that keeps a table of what retention deleted, and digests.
+	google := googleSQL("").dated(days{began, began + 900_000_000}, days{began, began + 901_000_000})
+	t.Run("duckdb/expired", func(t *testing.T) {
+		golden(t, filepath.Join("duckdb", "expired.sql"), duckSQL.expired(Window{First: 3, Last: 33335})+"\n")
+	})
 	for name, sql := range map[string]string{
-		"expired":                duckSQL.expired(Window{First: 3, Last: 33335}),
-		"digest-marks":           duckSQL.marks(event.Green, whole),
-		"digest-profile":         duckSQL.digestProfile(event.Green, some),
-		"digest-names":           duckSQL.digestNames(event.Green, whole),
-		"digest-builds":          duckSQL.digestBuilds(event.Green, whole),
-		"digest-places":          duckSQL.digestPlaces(event.Green, whole),
-		"digest-firsts":          duckSQL.digestFirsts(event.Green, whole),
-		"digest-outcome-profile": duckSQL.digestOutcomeProfile(event.Green, all, whole),
-		"digest-outcome-names":   duckSQL.digestOutcomeNames(event.Green, liveSink, all, whole),
-		"digest-repeated":        duckSQL.digestRepeated(event.Green, "o'hara", some),
-		"digest-unanswered":      duckSQL.digestUnanswered(event.Green, whole),
-		"digest-count":           duckSQL.digestCount(event.Green, all, whole),
-		"count":                  duckSQL.count(event.Green, whole),
-		"outcome-count":          duckSQL.outcomeCount(event.Green, all, whole),
+		"expired":            google.expired(Window{First: 3, Last: 33335}),
+		"digest-unexercised": google.digestUnexercised(event.Green, event.Blue, Window{First: 3, Last: 33335}, began, began+900_000_000),
+		"received":           google.received(Window{First: 3, Last: 33335}),
+		"dated-profile":      google.profile(event.Green, some),
+		"dated-places":       google.places(event.Green, whole),
+		"dated-details":      google.details(event.Blue, [][]uint64{{12, 1, 0}, {13, 0, 2}}, maxDiffed),
+		"dated-outcomes":     google.outcomeFaults(live, candidate, "trace", some, 5),
+		"dated-corrected":    google.outcomeFaults(live, corrected, "ga4", whole, 5),
 	} {
-		t.Run("duckdb/"+name, func(t *testing.T) { golden(t, filepath.Join("duckdb", name+".sql"), sql+"\n") })
+		t.Run("bigquery/"+name, func(t *testing.T) { golden(t, filepath.Join("bigquery", name+".sql"), google.words(sql)+"\n") })
+	}
+	for engine, d := range map[string]dialect{"duckdb": duckSQL, "bigquery": googleSQL("")} {
+		for name, sql := range map[string]string{
+			"digest-marks":           d.marks(event.Green, whole),
+			"digest-profile":         d.digestProfile(event.Green, some),
+			"digest-names":           d.digestNames(event.Green, whole),
+			"digest-builds":          d.digestBuilds(event.Green, whole),
+			"digest-places":          d.digestPlaces(event.Green, whole),
+			"digest-firsts":          d.digestFirsts(event.Green, whole),
+			"digest-outcome-profile": d.digestOutcomeProfile(event.Green, all, whole),
+			"digest-outcome-names":   d.digestOutcomeNames(event.Green, liveSink, all, whole),
+			"digest-repeated":        d.digestRepeated(event.Green, "o'hara", some),
+			"digest-unanswered":      d.digestUnanswered(event.Green, whole),
+			"digest-count":           d.digestCount(event.Green, all, whole),
+			"count":                  d.count(event.Green, whole),
+			"outcome-count":          d.outcomeCount(event.Green, all, whole),
+		} {
+			t.Run(engine+"/"+name, func(t *testing.T) { golden(t, filepath.Join(engine, name+".sql"), d.words(sql)+"\n") })
+		}
 	}
 	for engine, d := range map[string]dialect{"duckdb": duckSQL, "bigquery": googleSQL("")} {
 		for name, sql := range map[string]string{

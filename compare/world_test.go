@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -190,8 +191,18 @@ func (w *world) alter(s event.Stack, f func(i int, r *warehouse.Row) bool) {
 func (w *world) store(plant ...string) warehouse.Warehouse {
 	w.t.Helper()
 	if w.google {
-		e := w.bigQuery()
+		e, server := w.bigQuery()
 		w.fill(e)
+		if len(plant) > 0 {
+			if err := e.MakeDigests(context.Background(), 0, w.next); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		for _, sql := range plant {
+			if err := server.Exec(context.Background(), inFake.Replace(sql)); err != nil {
+				w.t.Fatal(err)
+			}
+		}
 		return e
 	}
 	path := filepath.Join(w.dir, "warehouse", "sparrow.duckdb")
@@ -220,20 +231,23 @@ func (w *world) store(plant ...string) warehouse.Warehouse {
 }
 
 // bigQuery is the real engine for BigQuery, on a fake that answers statements in DuckDB's words.
-func (w *world) bigQuery() warehouse.Warehouse {
+func (w *world) bigQuery() (*bigquery.Engine, *fake.Server) {
 	w.t.Helper()
 	server, err := fake.Start(fake.Options{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { server.Close() })
-	e, err := bigquery.Open(context.Background(), bigquery.Options{Project: "project", Prefix: "shop_", Endpoint: server.REST(), GRPC: server.GRPC()})
+	e, err := bigquery.Open(context.Background(), bigquery.Options{Project: "project", Prefix: "shop_", Endpoint: server.REST(), GRPC: server.GRPC(), DigestFrames: w.digestFrames})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { e.Close() })
-	return e
+	return e, server
 }
+
+// inFake names tables as the fake's own database does.
+var inFake = strings.NewReplacer("blue.raw", "project.shop_blue.raw_log", "blue.", "project.shop_blue.", "green.", "project.shop_green.")
 
 // fill writes both sides.
 func (w *world) fill(e warehouse.Appender) {

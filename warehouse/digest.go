@@ -19,3 +19,11 @@ type Digester interface {
 	// DigestFrames returns how many frames a digest covers; 0: the engine keeps none, and compare reads rows.
 	DigestFrames(ctx context.Context) (uint64, error)
 }
+
+// DigestMaker is a Digester that makes digests when it is asked to, and not as rows are stored.
+type DigestMaker interface {
+	// MakeDigests makes the digests of both stacks that are lacking of closed buckets within the frames first to last, both
+	// included, reading the rows back as they are stored. It blocks until they can be read, and may be called concurrently.
+	// An error takes nothing away: what has no digest is compared by its rows.
+	MakeDigests(ctx context.Context, first, last uint64) error
+}

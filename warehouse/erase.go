@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 	"unicode/utf8"
 
 	"github.com/sparrowhq/sparrow/event"
@@ -66,6 +67,19 @@ type Erased struct {
 	Salt     string                 `json:"salt"`
 	Hash     string                 `json:"hash"` // of the person under the salt, as in the table erasures
 	At       int64                  `json:"at"`   // microseconds since the epoch
+
+	Scanned int64 `json:"scanned,omitempty"` // bytes that the engine bills for, if it does
+}
+
+// LaterError says that a part of an erasure cannot be done yet, since the engine cannot change rows so soon after they
+// were written. What was done stays done: Erase again, until it succeeds.
+type LaterError struct {
+	Rows  int64         // that wait, or more
+	After time.Duration // for which the engine may refuse to change them
+}
+
+func (e *LaterError) Error() string {
+	return fmt.Sprintf("%d rows or more cannot be changed yet: they were written a short while ago, and can be within %s; erase again then", e.Rows, e.After)
 }
 
 // Eraser is an engine that can forget a person.
@@ -73,7 +87,8 @@ type Eraser interface {
 	// Erase takes what a person sent out of the raw rows and outcomes of both stacks, in all runs. In the place of each row
 	// stays a tombstone with its position, eventId, time and build, so that the ledger, counts and digests still agree; it
 	// is not in live, staging or raw_normalized. by is who asked for it, for the record that is kept in the table erasures.
-	// Appends go on meanwhile, with pauses; an event that is appended while Erase runs may be missed, so a person's traffic
-	// should have ended. After an error a part may be done: Erase again. Errors: ErrNotSupported, context errors.
+	// Appends go on meanwhile, with pauses. What was appended while Erase looked is looked for once more; only what comes
+	// after that is missed, so a person's traffic should have ended. After an error a part may be done, and Erase again does
+	// the rest. Errors: ErrNotSupported, *LaterError, context errors.
 	Erase(ctx context.Context, who Person, by string) (Erased, error)
 }

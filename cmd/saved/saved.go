@@ -9,8 +9,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sparrowhq/sparrow/docs"
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // Query is one of them.
@@ -19,6 +21,9 @@ type Query struct {
 	About string `json:"about"` // a sentence or two
 	Args  []Arg  `json:"args,omitempty"`
 	text  string // with {name} in place of values
+
+	google  string // the same in GoogleSQL
+	dialect warehouse.Dialect
 }
 
 // Arg is what a query asks for.
@@ -53,7 +58,7 @@ func Find(name string) (Query, bool) {
 	return all[i], true
 }
 
-// parse reads the sections of a page: "## name", words, arguments as a list, one block of SQL.
+// parse reads the sections of a page: "## name", words, arguments as a list, a block of SQL and one of GoogleSQL.
 func parse(page string) ([]Query, error) {
 	var all []Query
 	for _, section := range strings.Split(page, "\n## ")[1:] {
@@ -64,6 +69,11 @@ func parse(page string) ([]Query, error) {
 			return nil, fmt.Errorf("%s has no ```sql block", name)
 		}
 		q.text, _, _ = strings.Cut(sql, "\n```")
+		_, google, ok := strings.Cut(rest, "\n```googlesql\n")
+		if !ok {
+			return nil, fmt.Errorf("%s has no ```googlesql block", name)
+		}
+		q.google, _, _ = strings.Cut(google, "\n```")
 		var about []string
 		for line := range strings.SplitSeq(before, "\n") {
 			if m := argument.FindStringSubmatch(line); m != nil {
@@ -74,11 +84,11 @@ func parse(page string) ([]Query, error) {
 		}
 		q.About = strings.Join(about, " ")
 		for _, a := range q.Args {
-			if !strings.Contains(q.text, "{"+a.Name+"}") {
+			if !strings.Contains(q.text, "{"+a.Name+"}") || !strings.Contains(q.google, "{"+a.Name+"}") {
 				return nil, fmt.Errorf("%s does not use its argument %s", name, a.Name)
 			}
 		}
-		for _, m := range placeholder.FindAllStringSubmatch(q.text, -1) {
+		for _, m := range placeholder.FindAllStringSubmatch(q.text+q.google, -1) {
 			if !slices.ContainsFunc(q.Args, func(a Arg) bool { return a.Name == m[1] }) {
 				return nil, fmt.Errorf("%s does not explain {%s}", name, m[1])
 			}
@@ -99,7 +109,14 @@ func (q Query) Bind(values map[string]string) (sql string, args []any, err error
 			return "", nil, fmt.Errorf("%s needs --arg %s=…: %s", q.Name, a.Name, a.About)
 		}
 	}
-	sql = placeholder.ReplaceAllStringFunc(q.text, func(mark string) string {
+	now := time.Now()
+	text, err := q.moments(values, func(ago time.Duration) string {
+		return fmt.Sprintf("TIMESTAMP_MICROS(%d)", now.Add(-ago).UnixMicro())
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	sql = placeholder.ReplaceAllStringFunc(text, func(mark string) string {
 		args = append(args, q.value(mark[1:len(mark)-1], values))
 		return "?"
 	})
@@ -119,12 +136,22 @@ func (q Query) Check(values map[string]string) error {
 // Show is the statement with the values written into it, for a person to change. What has neither value nor default stays
 // as it is on the page.
 func (q Query) Show(values map[string]string) string {
-	return placeholder.ReplaceAllStringFunc(q.text, func(mark string) string {
+	text, err := q.moments(values, func(ago time.Duration) string {
+		return fmt.Sprintf("TIMESTAMP_MICROS(UNIX_MICROS(CURRENT_TIMESTAMP()) - %d)", ago.Microseconds())
+	})
+	if err != nil {
+		text = q.text
+	}
+	return placeholder.ReplaceAllStringFunc(text, func(mark string) string {
 		name := mark[1 : len(mark)-1]
 		if _, given := values[name]; !given && slices.ContainsFunc(q.Args, func(a Arg) bool { return a.Name == name && a.Needed }) {
 			return mark
 		}
-		return "'" + strings.ReplaceAll(q.value(name, values), "'", "''") + "'"
+		value := q.value(name, values)
+		if q.dialect.Google {
+			return "'" + strings.NewReplacer("\\", "\\\\", "'", "\\'", "\n", "\\n", "\r", "\\r").Replace(value) + "'"
+		}
+		return "'" + strings.ReplaceAll(value, "'", "''") + "'"
 	})
 }
 

@@ -27,6 +27,13 @@ func world(t *testing.T) *duckdb.Engine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { e.Close() })
+	fill(t, e, began)
+	return e
+}
+
+// fill appends the world's events, from began on.
+func fill(t *testing.T, e warehouse.Appender, began time.Time) {
+	t.Helper()
 	data, err := event.Control{Format: event.ControlFormat, Generation: 1, Kind: event.Initial, Live: event.Green}.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -61,15 +68,19 @@ func world(t *testing.T) *duckdb.Engine {
 			}
 		}
 	}
-	return e
 }
 
-func ask(t *testing.T, e *duckdb.Engine, name string, values map[string]string) string {
+func ask(t *testing.T, e warehouse.Reader, name string, values map[string]string) string {
 	t.Helper()
 	q, ok := Find(name)
 	if !ok {
 		t.Fatalf("no query %s", name)
 	}
+	d, err := warehouse.DialectOf(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q = q.In(d)
 	sql, args, err := q.Bind(values)
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
@@ -81,7 +92,7 @@ func ask(t *testing.T, e *duckdb.Engine, name string, values map[string]string) 
 	return bound
 }
 
-func read(t *testing.T, e *duckdb.Engine, q warehouse.Query) string {
+func read(t *testing.T, e warehouse.Reader, q warehouse.Query) string {
 	t.Helper()
 	rows, err := e.Query(t.Context(), q)
 	if err != nil {
@@ -171,10 +182,12 @@ func TestPage(t *testing.T) {
 	if err != nil || string(page) != docs.Queries {
 		t.Errorf("the page is not the one that is built in: %v", err)
 	}
+	const google = "\n\n```googlesql\nSELECT 1\n```"
 	for text, want := range map[string]string{
-		"\n## a\n\nwords\n":                           "no ```sql block",
-		"\n## a\n\n- `x`: y\n\n```sql\nSELECT 1\n```": "does not use its argument x",
-		"\n## a\n\n```sql\nSELECT {x}\n```":           "does not explain {x}",
+		"\n## a\n\nwords\n":                                    "no ```sql block",
+		"\n## a\n\nwords\n\n```sql\nSELECT 1\n```":             "no ```googlesql block",
+		"\n## a\n\n- `x`: y\n\n```sql\nSELECT 1\n```" + google: "does not use its argument x",
+		"\n## a\n\n```sql\nSELECT {x}\n```" + google:           "does not explain {x}",
 	} {
 		if _, err := parse(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)

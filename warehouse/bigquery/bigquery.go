@@ -42,16 +42,20 @@ type Engine struct {
 	http    *http.Client
 	metrics *metrics
 	known   known
+	closing sync.Mutex // held while digests are made
 	writers map[event.Stack]map[log]*writer
 
 	running context.Context // ends when Close begins
 	stop    context.CancelFunc
 	working sync.WaitGroup // writers
 	opened  atomic.Bool    // everything was read once
+	rekept  atomic.Bool    // a table keeps rows for another time than before
 
 	slots   chan struct{} // one per query that may run
+	erasing chan struct{} // holds one while an erasure runs
 	mu      sync.Mutex
 	closed  bool           // guarded by mu; once true, reading does not grow
+	days    map[string]int // guarded by mu; after how many days a table deletes partitions, where that is not by our settings
 	reading sync.WaitGroup // queries in progress
 }
 
@@ -79,7 +83,7 @@ func connect(ctx context.Context, o Options) (*Engine, error) {
 	if err := o.applyDefaults(); err != nil {
 		return nil, err
 	}
-	e := &Engine{o: o, names: names{o.Project, o.Prefix}, slots: make(chan struct{}, o.Queries), writers: map[event.Stack]map[log]*writer{}}
+	e := &Engine{o: o, names: names{o.Project, o.Prefix}, slots: make(chan struct{}, o.Queries), erasing: make(chan struct{}, 1), days: map[string]int{}, writers: map[event.Stack]map[log]*writer{}}
 	e.running, e.stop = context.WithCancel(context.Background())
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	e.http = &http.Client{Transport: base}
@@ -176,13 +180,7 @@ func check(b *warehouse.Batch) error {
 		return err
 	}
 	for i := range rules.Length(b) {
-		at := int64(0)
-		if b.Stage == warehouse.Raw {
-			at = b.Rows[i].Timestamp
-		} else {
-			at = b.Outcomes[i].Timestamp
-		}
-		if at < firstTime || at > lastTime {
+		if at := timeOf(b, i); at < firstTime || at > lastTime {
 			return fmt.Errorf("row %v: timestamp %d lies outside the years 1 to 9999", rules.Place(b, i), at)
 		}
 	}

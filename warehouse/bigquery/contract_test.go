@@ -49,7 +49,7 @@ func (b both) Close() error { return errors.Join(b.Engine.Close(), b.server.Clos
 
 func TestContract(t *testing.T) {
 	contract.RunIn(t, contract.GoogleSQL, func(t *testing.T) warehouse.Warehouse {
-		s, err := fake.Start(fake.Options{})
+		s, err := fake.Start(fake.Options{Fresh: 2})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,7 +14,7 @@ func Statements(o Options) ([]string, error) {
 		return nil, err
 	}
 	n := names{o.Project, o.Prefix}
-	out := append(n.create(o.Location), n.fixedViews()...)
+	out := append(n.create(o.Location, o.Retention), n.fixedViews(o.Retention.days)...)
 	return append(out, n.cutViews(event.Timeline{}, nil)...), nil
 }
 
@@ -39,18 +39,23 @@ func Init(ctx context.Context, o Options) error {
 // makeViews makes every view, by what is stored.
 func (e *Engine) makeViews(ctx context.Context) error {
 	// cursors and journals are views too, and what is stored is read through them.
-	if err := e.runAll(ctx, e.names.fixedViews()); err != nil {
+	if err := e.runAll(ctx, e.names.fixedViews(e.expires)); err != nil {
 		return fmt.Errorf("warehouse: views: %w", err)
 	}
 	if err := e.loadKnown(ctx); err != nil {
 		return fmt.Errorf("warehouse: %w", err)
 	}
 	columns, _ := e.known.columns()
-	if err := e.runAll(ctx, e.names.stackViews(columns)); err != nil {
-		return fmt.Errorf("warehouse: views: %w", err)
-	}
-	if err := e.runAll(ctx, e.names.cutViews(e.known.get().Timeline, columns)); err != nil {
+	if err := e.cut(ctx, e.known.get().Timeline, columns); err != nil {
 		return fmt.Errorf("warehouse: views: %w", err)
 	}
 	return nil
+}
+
+// cut makes the views that depend on the timeline or on columns: live and staging after those that they read.
+func (e *Engine) cut(ctx context.Context, t event.Timeline, columns properties) error {
+	if err := e.runAll(ctx, e.names.stackViews(columns)); err != nil {
+		return err
+	}
+	return e.runAll(ctx, e.names.roleViews(t, columns))
 }

@@ -38,10 +38,16 @@ func golden(t *testing.T, name string, statements []string) {
 	}
 }
 
+// goldenProperties are columns of every type.
+var goldenProperties = properties{
+	event.Green: {{Name: "plan", Keys: []string{"plan"}, Type: "string"}, {Name: "Cart.Total", Keys: []string{"Cart", "Total"}, Type: "number"}, {Name: "n", Keys: []string{"n"}, Type: "integer"}, {Name: "at", Keys: []string{"at"}, Type: "time"}},
+	event.Blue:  {{Name: "plan", Keys: []string{"plan"}, Type: "json"}, {Name: "ok", Keys: []string{`it's "ok" \ é`}, Type: "boolean"}, {Name: "n", Keys: []string{"n"}, Type: "string"}},
+}
+
 // TestStatements shows every statement in full.
 func TestStatements(t *testing.T) {
 	n := names{"my-project", "shop_"}
-	made, err := Statements(Options{Project: n.project, Prefix: n.prefix, Location: "EU"})
+	made, err := Statements(Options{Project: n.project, Prefix: n.prefix, Location: "EU", Retention: Retention{Outcomes: 90}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,12 +71,37 @@ func TestStatements(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	columns := properties{
-		event.Green: {{Name: "plan", Keys: []string{"plan"}, Type: "string"}, {Name: "Cart.Total", Keys: []string{"Cart", "Total"}, Type: "number"}, {Name: "n", Keys: []string{"n"}, Type: "integer"}, {Name: "at", Keys: []string{"at"}, Type: "time"}},
-		event.Blue:  {{Name: "plan", Keys: []string{"plan"}, Type: "json"}, {Name: "ok", Keys: []string{`it's "ok" \ é`}, Type: "boolean"}, {Name: "n", Keys: []string{"n"}, Type: "string"}},
-	}
+	columns := goldenProperties
 	golden(t, "views.sql", n.cutViews(timeline, columns))
-	golden(t, "columns.sql", []string{n.addColumns(rawLog.table(event.Green), rawColumns[:2])})
+	of := outcomesLog.table(event.Blue)
+	golden(t, "reads.sql", []string{n.journals(), n.records(), n.properties(), n.arrived(of), n.cursors(of)})
+	spots := []spot{{0, event.Position{Frame: 7, Item: 1}}, {3, event.Position{Frame: 4611686018427387904, Request: 2}}}
+	erasing := []string{n.days(rawLog.table(event.Green))}
+	for _, kind := range []string{warehouse.ByUser, warehouse.ByDevice} {
+		erasing = append(erasing, n.find(event.Green, kind, 20521, 0), n.find(event.Green, kind, noDay, 4711))
+	}
+	for _, l := range logs {
+		erasing = append(erasing, n.locate(l.table(event.Green), spots), n.bury(l, event.Green, 20521, spots), n.bury(l, event.Green, noDay, spots))
+	}
+	golden(t, "erase.sql", append(erasing, n.forget(event.Green, spots, warehouse.DigestFrames)))
+	some := []shelf{{number: 3, rows: map[warehouse.Stage]int64{warehouse.Raw: 7}, from: 1_790_000_000_000_000, to: 1_790_000_900_000_000},
+		{number: 4, rows: map[warehouse.Stage]int64{warehouse.Raw: 0}, from: lastTime, to: firstTime}}
+	odd := []shelf{{number: 5, rows: map[warehouse.Stage]int64{"trace": 7, "o'hara {0}": 6}, from: 1_790_000_000_000_000, to: 1_790_000_900_000_000, odd: true}}
+	const width = warehouse.DigestFrames
+	golden(t, "digests.sql", []string{
+		n.marked(event.Green), n.told(event.Green, rawLog, width), n.told(event.Blue, outcomesLog, width),
+		n.seen(event.Green, rawLog, some, width), n.seen(event.Blue, outcomesLog, odd, width),
+		n.makeDigests(event.Green, rawLog, some, width), n.makeDigests(event.Blue, outcomesLog, odd, width),
+	})
+	changed := []string{n.expire(rawLog.table(event.Green), 31)}
+	for _, keep := range []Retention{{}, {Raw: 30, Outcomes: 90}} {
+		for _, sql := range n.fixedViews(keep.days) {
+			if strings.Contains(sql, "`expired` AS") {
+				changed = append(changed, sql)
+			}
+		}
+	}
+	golden(t, "columns.sql", append(changed, n.addColumns(rawLog.table(event.Green), rawColumns[:2])))
 }
 
 // TestInitAgain makes everything, and changes nothing the second time.
@@ -174,5 +205,41 @@ func TestScannedBytesAreBounded(t *testing.T) {
 	}
 	if s.Calls("jobs.getQueryResults") != before {
 		t.Error("the query ran")
+	}
+}
+
+// TestRetention sets, changes and leaves alone for how long BigQuery keeps days. What expires lies in days; a cursor, and an
+// event whose time is in none, do not.
+func TestRetention(t *testing.T) {
+	s := start(t, fake.Options{})
+	o := options(s)
+	days := func(table string) string { return s.Option("green", table, "partition_expiration_days") }
+	for _, c := range []struct {
+		keep          Retention
+		raw, outcomes string
+	}{
+		{Retention{}, "", ""}, {Retention{Raw: 30}, "31", ""}, {Retention{Raw: 60, Outcomes: 7}, "61", "8"}, {Retention{}, "61", "8"},
+	} {
+		o.Retention = c.keep
+		if err := Init(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		if days("raw_log") != c.raw || days("outcomes_log") != c.outcomes || days("corrections_log") != c.outcomes {
+			t.Errorf("%+v: %q, %q, %q", c.keep, days("raw_log"), days("outcomes_log"), days("corrections_log"))
+		}
+	}
+	if got := s.Option("sparrow", "timeline_log", "partition_expiration_days"); got != "" {
+		t.Errorf("the timeline is kept for %s days", got)
+	}
+	o.Retention = Retention{Raw: -1}
+	if err := Init(t.Context(), o); err == nil {
+		t.Error("a retention below 0 was taken")
+	}
+	o.Retention = Retention{Raw: 5}
+	fresh := start(t, fake.Options{})
+	o.Endpoint, o.GRPC = fresh.REST(), fresh.GRPC()
+	open(t, o).Close()
+	if got := fresh.Option("blue", "raw_log", "partition_expiration_days"); got != "6" {
+		t.Errorf("a new table keeps days for %q", got)
 	}
 }

@@ -109,7 +109,7 @@ func (e *Engine) learn(ctx context.Context, b *warehouse.Batch) (news bool, err 
 	}
 	if len(n.Records) > 0 {
 		columns, _ := e.known.columns()
-		if err := e.runAll(ctx, e.names.cutViews(n.Timeline, columns)); err != nil {
+		if err := e.runAll(ctx, e.names.roleViews(n.Timeline, columns)); err != nil {
 			return true, fmt.Errorf("views: %w", err)
 		}
 	}
@@ -177,15 +177,14 @@ func (e *Engine) loadKnown(ctx context.Context) error {
 
 func (e *Engine) readKnown(ctx context.Context) error {
 	var now rules.Known
-	err := e.each(ctx, "SELECT id, first, highest FROM "+e.names.in(shared, "journals")+" ORDER BY first", func(r []any) error {
+	err := e.each(ctx, e.names.journals(), func(r []any) error {
 		now.Journals = append(now.Journals, warehouse.Journal{ID: r[0].(string), First: uint64(r[1].(int64)), Highest: uint64(r[2].(int64))})
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("journals: %w", err)
 	}
-	// Not the view: two different records at one place must be seen.
-	err = e.each(ctx, "SELECT DISTINCT sequence, record FROM "+e.names.table(timelineLog)+" ORDER BY sequence", func(r []any) error {
+	err = e.each(ctx, e.names.records(), func(r []any) error {
 		record, err := event.DecodeRecord(uint64(r[0].(int64)), []byte(r[1].(string)))
 		if err != nil {
 			return err

@@ -91,7 +91,7 @@ func (e *Engine) follow(ctx context.Context) error {
 		return nil
 	}
 	all, _ := e.known.columns()
-	if err := e.runAll(ctx, e.names.cutViews(e.known.get().Timeline, all)); err != nil {
+	if err := e.cut(ctx, e.known.get().Timeline, all); err != nil {
 		return err
 	}
 	e.known.behind = false
@@ -101,7 +101,7 @@ func (e *Engine) follow(ctx context.Context) error {
 // loadNormalized reads what Normalise kept.
 func (e *Engine) loadNormalized(ctx context.Context) (all properties, revision int64, err error) {
 	all = properties{}
-	err = e.each(ctx, "SELECT stack, revision, properties FROM "+e.names.table(normalizedLog)+" ORDER BY revision", func(r []any) error {
+	err = e.each(ctx, e.names.properties(), func(r []any) error {
 		var list []warehouse.Property
 		if err := json.Unmarshal([]byte(r[2].(string)), &list); err != nil {
 			return err
@@ -142,7 +142,7 @@ func (n names) normalizedView(stack event.Stack, of []warehouse.Property) string
 		add(p.Type, columnNames[i], append([]string{"properties"}, p.Keys...)...)
 	}
 	return "CREATE OR REPLACE VIEW " + n.in(string(stack), "raw_normalized") + " AS\nSELECT " + strings.Join(columns, ",\n  ") +
-		"\nFROM (\nSELECT " + list("", fixed) + ",\n  " + strings.Join(values, ",\n  ") + "\nFROM " + n.in(string(stack), "raw") + "\n) AS r"
+		"\nFROM (\nSELECT " + list("", fixed) + ",\n  " + strings.Join(values, ",\n  ") + "\nFROM (\n" + n.events(rawLog, stack, standing) + "\n) AS e\n) AS r"
 }
 
 // normalizedUnion shows both stacks' rows by role, with the columns of the stack that has the role now.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sparrowhq/sparrow/telemetry"
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // Options configure Open. Every zero value means its default.
@@ -32,8 +33,33 @@ type Options struct {
 	MaxWait    time.Duration // for a query, reading its answer included, if it names no shorter time; 1 min
 	MaxScanned int64         // bytes that one query may be billed for; 100 GiB
 
-	restTimeout time.Duration // for one REST call of ours, its repetitions by the client library included; 1 min
-	firstPause  time.Duration // before what failed is tried again, then twice as long each time; 100 ms
+	Retention Retention // how long rows are kept; for ever
+
+	DigestFrames uint64 // frames that a digest covers; 1,024; the same for as long as the datasets are there
+
+	eraseTimeout time.Duration // for one statement of an erasure; 20 min
+	looked       func()        // called after an erasure has looked and before it buries; for tests
+	restTimeout  time.Duration // for one REST call of ours, its repetitions by the client library included; 1 min
+	firstPause   time.Duration // before what failed is tried again, then twice as long each time; 100 ms
+}
+
+// Retention is for how many whole days before today rows are kept, by the time of their event; 0: tables stay as they are,
+// which is for ever unless somebody set them otherwise.
+type Retention struct{ Raw, Outcomes int }
+
+// days is after how many days BigQuery deletes a partition of a table, counted from the day's beginning; 0: not by us.
+func (r Retention) days(t table) int {
+	keep := 0
+	switch log(t.name) {
+	case rawLog:
+		keep = r.Raw
+	case outcomesLog, correctionsLog:
+		keep = r.Outcomes
+	}
+	if keep <= 0 {
+		return 0
+	}
+	return keep + 1 // the day itself
 }
 
 var (
@@ -44,6 +70,9 @@ var (
 
 // maxAppend is what an append may have at most, with room for what is around the rows: BigQuery takes less than 10 MB.
 const maxAppend = 9_500_000
+
+// maxKept bounds retention, in days: a table has 10,000 partitions at most, expired ones count for two weeks more.
+const maxKept = 9_900
 
 func (o *Options) applyDefaults() error {
 	switch {
@@ -57,6 +86,8 @@ func (o *Options) applyDefaults() error {
 		return fmt.Errorf("warehouse: location %q: want a region, as EU or europe-west1", o.Location)
 	case (o.Endpoint == "") != (o.GRPC == ""):
 		return fmt.Errorf("warehouse: endpoint %q and Storage API %q: name both or neither, or rows would go to one server and be read from another", o.Endpoint, o.GRPC)
+	case o.Retention.Raw < 0 || o.Retention.Outcomes < 0 || o.Retention.Raw > maxKept || o.Retention.Outcomes > maxKept:
+		return fmt.Errorf("warehouse: retention of %d and %d days: want 0 to %d", o.Retention.Raw, o.Retention.Outcomes, maxKept)
 	case o.AppendBytes > maxAppend:
 		return fmt.Errorf("warehouse: appends of %d bytes: BigQuery takes %d at most", o.AppendBytes, maxAppend)
 	}
@@ -72,6 +103,8 @@ func (o *Options) applyDefaults() error {
 	def(&o.Limit, 100_000)
 	def(&o.MaxWait, time.Minute)
 	def(&o.MaxScanned, 100<<30)
+	def(&o.eraseTimeout, 20*time.Minute)
+	def(&o.DigestFrames, warehouse.DigestFrames)
 	def(&o.restTimeout, time.Minute)
 	def(&o.firstPause, 100*time.Millisecond)
 	return nil

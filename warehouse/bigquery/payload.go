@@ -13,7 +13,8 @@ import (
 // payload is one append: encoded rows of batches, then a mark for each cursor that they move.
 type payload struct {
 	rows  [][]byte
-	marks []mark // at most one per key
+	marks []mark // of a key: one for each bucket of frames that rows are in, in order
+	width uint64 // frames of a bucket
 	bytes int
 	whole []*pending // batches that are wholly stored with it
 	share []*pending // batches that have a part in it, whole or not
@@ -78,7 +79,9 @@ func (p *payload) add(w *pending, b *warehouse.Batch, cursors map[rules.Key]plac
 	}
 	p.rows = append(p.rows, rows...)
 	if to.compare(have) > 0 {
-		p.move(k, mark{run: b.Run, stage: b.Stage, journal: b.Journal, at: to, rows: hi - lo})
+		for _, m := range marksOf(b, lo, hi, to, days, p.width) {
+			p.move(k, m)
+		}
 	}
 	p.share = append(p.share, w)
 	if hi == n {
@@ -109,14 +112,55 @@ func (p *payload) move(k rules.Key, m mark) {
 		p.keys = map[rules.Key]place{}
 	}
 	p.keys[k] = m.at
-	for i := range p.marks {
-		if p.marks[i].run == m.run && p.marks[i].stage == m.stage {
-			m.rows += p.marks[i].rows
-			p.marks[i] = m
-			return
+	for i := range slices.Backward(p.marks) {
+		last := &p.marks[i]
+		if last.run != m.run || last.stage != m.stage {
+			continue
 		}
+		if m.rows > 0 && last.rows > 0 && !rules.IsLate(m.stage) && last.first/p.width != m.first/p.width {
+			break // a mark tells of one bucket
+		}
+		if m.rows == 0 {
+			m.span = last.span
+		} else if last.rows > 0 {
+			m.first = last.first
+			m.and(last.span)
+		}
+		m.rows += last.rows
+		*last = m
+		return
 	}
 	p.marks = append(p.marks, m)
+}
+
+// marksOf returns a batch's marks for rows lo to hi: one for each bucket of frames that has some of them.
+func marksOf(b *warehouse.Batch, lo, hi int, to place, days partitions, width uint64) []mark {
+	m := mark{run: b.Run, stage: b.Stage, journal: b.Journal}
+	if rules.IsLate(b.Stage) { // their places are no frames
+		m.at, m.rows = to, hi-lo
+		return []mark{m}
+	}
+	var out []mark
+	for i := lo; i < hi; i++ {
+		frame := rules.Place(b, i).Frame
+		if m.rows > 0 && m.first/width != frame/width {
+			m.at = place{Cursor: event.Cursor{Frame: frame / width * width}}
+			out = append(out, m)
+			m.rows = 0
+		}
+		m.take(frame, timeOf(b, i), m.rows, days)
+		m.rows++
+	}
+	m.at = to
+	return append(out, m)
+}
+
+// timeOf is the timestamp of a batch's row.
+func timeOf(b *warehouse.Batch, i int) int64 {
+	if b.Stage == warehouse.Raw {
+		return b.Rows[i].Timestamp
+	}
+	return b.Outcomes[i].Timestamp
 }
 
 // encoded returns the rows and marks as they go out, at an offset of a stream.

@@ -129,7 +129,7 @@ func (a *answer) start(sql string, parameters []bq.QueryParameter, wait time.Dur
 	}
 	q := a.query(sql, parameters)
 	q.JobTimeout = wait
-	q.JobID = "sparrow_" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	q.JobID = "sparrow_query_" + strings.ReplaceAll(uuid.NewString(), "-", "")
 	job, err := q.Run(a.ctx)
 	if err != nil {
 		return err // if it runs all the same, it ends at its own time limit

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	bq "cloud.google.com/go/bigquery"
 	"golang.org/x/sync/errgroup"
@@ -26,16 +28,22 @@ func (e *Engine) run(ctx context.Context, sql string) error {
 		defer cancel()
 		q := e.rest.Query(sql)
 		q.Location = e.o.Location
-		job, err := q.Run(ctx)
-		if err != nil {
-			return permanent(err), err
-		}
-		s, err := job.Wait(ctx)
-		if err != nil {
-			return permanent(err), err
-		}
-		return permanent(s.Err()), s.Err()
+		err = finish(ctx, q)
+		return permanent(err), err
 	})
+}
+
+// finish runs a statement that answers nothing to its end.
+func finish(ctx context.Context, q *bq.Query) error {
+	job, err := q.Run(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := job.Wait(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Err()
 }
 
 // atOnce is how many statements of ours run at the same time.
@@ -66,6 +74,11 @@ func (e *Engine) each(ctx context.Context, sql string, fn func(row []any) error,
 	for _, a := range args {
 		q.Parameters = append(q.Parameters, bq.QueryParameter{Value: a})
 	}
+	return rows(ctx, q, fn)
+}
+
+// rows runs a query and calls fn with each row.
+func rows(ctx context.Context, q *bq.Query, fn func(row []any) error) error {
 	it, err := q.Read(ctx)
 	if err != nil {
 		return err
@@ -116,7 +129,7 @@ func absent(err error) bool {
 	return errors.As(err, &api) && api.Code == http.StatusNotFound
 }
 
-// ensure makes sure that a table is there and has our columns, of our types.
+// ensure makes sure that a table is there, has our columns, of our types, and keeps rows for as long as it should.
 func (e *Engine) ensure(ctx context.Context, t table) error {
 	bounded, cancel := e.bound(ctx)
 	defer cancel()
@@ -140,10 +153,31 @@ func (e *Engine) ensure(ctx context.Context, t table) error {
 			return fmt.Errorf("%w: column %s of %s is of type %s, it must be %s: somebody changed it", errNotOurs, c.name, e.names.table(t), kind, c.kind)
 		}
 	}
-	if len(missing) == 0 {
+	if len(missing) > 0 {
+		if err := e.run(ctx, e.names.addColumns(t, missing)); err != nil {
+			return err
+		}
+	}
+	return e.keep(ctx, t, m.TimePartitioning)
+}
+
+// keep makes sure that a table keeps rows for as long as the settings say. Without a setting it stays as it is.
+func (e *Engine) keep(ctx context.Context, t table, now *bq.TimePartitioning) error {
+	have, want := time.Duration(0), time.Duration(e.o.Retention.days(t))*24*time.Hour
+	if now != nil {
+		have = now.Expiration
+	}
+	if want == 0 && have > 0 {
+		e.o.Telemetry.Log.Warn("a table deletes old days, which no setting of ours says", slog.String("table", e.names.table(t)), slog.Duration("after", have))
+		e.mu.Lock()
+		e.days[e.names.table(t)] = max(1, int(have/(24*time.Hour)))
+		e.mu.Unlock()
+	}
+	if want == 0 || have == want {
 		return nil
 	}
-	return e.run(ctx, e.names.addColumns(t, missing))
+	e.rekept.Store(true)
+	return e.run(ctx, e.names.expire(t, e.o.Retention.days(t)))
 }
 
 // legacy is how the REST API calls a type.
@@ -152,6 +186,16 @@ func legacy(kind string) string {
 		return "INTEGER"
 	}
 	return kind
+}
+
+// expires is after how many days BigQuery deletes a partition of a table; 0: never.
+func (e *Engine) expires(t table) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if days, ok := e.days[e.names.table(t)]; ok {
+		return days
+	}
+	return e.o.Retention.days(t)
 }
 
 // prepare makes whatever is not there yet, and reports whether that was anything.
@@ -173,9 +217,9 @@ func (e *Engine) prepare(ctx context.Context) (made bool, err error) {
 		})
 	}
 	if err := g.Wait(); err != nil || !slices.Contains(lacking, true) {
-		return false, err
+		return e.rekept.Load(), err
 	}
-	for _, sql := range e.names.create(e.o.Location) {
+	for _, sql := range e.names.create(e.o.Location, e.o.Retention) {
 		if err := e.run(ctx, sql); err != nil {
 			line, _, _ := strings.Cut(sql, "\n")
 			return false, fmt.Errorf("%s: %w", line, err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // row grows the protobuf form of one row, field by field in the order of its table's columns.
@@ -140,6 +141,31 @@ type mark struct {
 	journal string
 	at      place
 	rows    int
+	span
+}
+
+// span tells where a mark's rows lie: all of them in one bucket of frames, and in which days.
+type span struct {
+	first    uint64 // frame of the first row; of no meaning without rows
+	from, to int64  // timestamps, but of odd rows
+	odd      int    // rows whose time is outside the partitions
+}
+
+// take counts one row more.
+func (s *span) take(frame uint64, micros int64, rows int, p partitions) {
+	if rows == 0 {
+		*s = span{first: frame, from: lastTime, to: firstTime}
+	}
+	if p.has(micros) {
+		s.from, s.to = min(s.from, micros), max(s.to, micros)
+	} else {
+		s.odd++
+	}
+}
+
+// and adds those of another mark.
+func (s *span) and(o span) {
+	s.from, s.to, s.odd = min(s.from, o.from), max(s.to, o.to), s.odd+o.odd
 }
 
 // encode returns the mark as a row of l.
@@ -166,5 +192,17 @@ func (m mark) encode(l log, stream string, end int64) []byte {
 	r.int(int64(m.rows))
 	r.text(stream)
 	r.int(end)
+	if m.rows == 0 || rules.IsLate(m.stage) {
+		return r.bytes
+	}
+	r.int(int64(m.first))
+	if m.from <= m.to {
+		r.int(m.from)
+		r.int(m.to)
+	} else {
+		r.null()
+		r.null()
+	}
+	r.int(int64(m.odd))
 	return r.bytes
 }

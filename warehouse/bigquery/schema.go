@@ -35,7 +35,15 @@ var markColumns = []column{
 	{"cursorRows", "INT64"},     // how many rows of the stage came with it
 	{"cursorStream", "STRING"},  // the stream it came through
 	{"cursorEnd", "INT64"},      // rows in that stream after the append
+	{"cursorFirst", "INT64"},    // frame of the first of those rows; NULL: there are none, or an older build wrote the mark
+	{"cursorFrom", "INT64"},     // earliest timestamp of those rows, in microseconds; NULL: none has one
+	{"cursorTo", "INT64"},       // latest
+	{"cursorOdd", "INT64"},      // how many of them have micros in place of timestamp
+	erasedColumn,
 }
+
+// erasedColumn is 1 in a tombstone, else NULL, which costs nothing to store or to read.
+var erasedColumn = column{"erased", "INT64"}
 
 // rawColumns are those of raw, in the order in which appendRow writes them.
 var rawColumns = []column{
@@ -99,22 +107,26 @@ func (l log) table(stack event.Stack) table {
 	}
 }
 
-// timelineLog, journalsLog and normalizedLog are written at least once, and read without repetitions.
+// timelineLog, journalsLog, normalizedLog and erasuresLog are written at least once, and read without repetitions.
 var (
 	timelineLog = table{dataset: shared, name: "timeline_log", columns: []column{
 		{"sequence", "INT64"}, {"generation", "INT64"}, {"kind", "STRING"}, {"live", "STRING"}, {"from", "INT64"}, {"at", "TIMESTAMP"}, {"record", "STRING"},
 	}}
 	normalizedLog = table{dataset: shared, name: "normalized_log", columns: []column{{"stack", "STRING"}, {"revision", "INT64"}, {"properties", "STRING"}}}
 	journalsLog   = table{dataset: shared, name: "journals_log", columns: []column{{"id", "STRING"}, {"first", "INT64"}}}
+	erasuresLog   = table{dataset: shared, name: "erasures_log", columns: []column{
+		{"at", "TIMESTAMP"}, {"kind", "STRING"}, {"salt", "STRING"}, {"hash", "STRING"}, {"by", "STRING"}, {"events", "INT64"}, {"rows", "INT64"}, {"outcomes", "INT64"},
+	}}
 )
 
 // tables lists everything that we write.
 func tables() []table {
-	all := []table{timelineLog, journalsLog, normalizedLog}
+	all := []table{timelineLog, journalsLog, normalizedLog, erasuresLog}
 	for _, stack := range event.Stacks() {
 		for _, l := range logs {
 			all = append(all, l.table(stack))
 		}
+		all = append(all, digestsOf(stack))
 	}
 	return all
 }
@@ -140,7 +152,7 @@ func (n names) parent(t table) string {
 }
 
 // create returns the statements that make whatever is not there yet: datasets and tables.
-func (n names) create(location string) []string {
+func (n names) create(location string, keep Retention) []string {
 	var out []string
 	for _, d := range []string{shared, string(event.Green), string(event.Blue), "live", "staging"} {
 		s := "CREATE SCHEMA IF NOT EXISTS " + quote(n.project) + "." + quote(n.dataset(d))
@@ -150,12 +162,12 @@ func (n names) create(location string) []string {
 		out = append(out, s)
 	}
 	for _, t := range tables() {
-		out = append(out, n.createTable(t))
+		out = append(out, n.createTable(t, keep.days(t)))
 	}
 	return out
 }
 
-func (n names) createTable(t table) string {
+func (n names) createTable(t table, days int) string {
 	var columns []string
 	for _, c := range t.columns {
 		columns = append(columns, "  "+quote(c.name)+" "+c.kind)
@@ -167,7 +179,17 @@ func (n names) createTable(t table) string {
 	if len(t.cluster) > 0 {
 		s += "\nCLUSTER BY " + strings.Join(t.cluster, ", ")
 	}
-	return s + "\nOPTIONS (description = '" + describe(description{}) + "')"
+	s += "\nOPTIONS (description = '" + describe(description{}) + "'"
+	if days > 0 {
+		s += fmt.Sprintf(", partition_expiration_days = %d", days)
+	}
+	return s + ")"
+}
+
+// expire returns the statement that has BigQuery delete a table's days. The partition of NULL, with the cursors, has no day
+// to count from.
+func (n names) expire(t table, days int) string {
+	return fmt.Sprintf("ALTER TABLE %s SET OPTIONS (partition_expiration_days = %d)", n.table(t), days)
 }
 
 // addColumns returns the statement that gives a table of an earlier build the columns it lacks.

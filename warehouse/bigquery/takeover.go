@@ -140,13 +140,12 @@ func (w *writer) claim(ctx context.Context, ours string) (now description, etag 
 // load reads the cursors of the log's marks. took says how many rows each stream took that wrote them last; below 0:
 // unknown.
 func (w *writer) load(ctx context.Context, took map[string]int64) error {
-	from := w.e.names.table(w.table) + " WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL"
 	for stream, rows := range took {
 		if rows <= 0 {
 			continue
 		}
 		seen := int64(0)
-		err := w.e.each(ctx, "SELECT COALESCE(MAX(cursorEnd), 0) FROM "+from+" AND cursorStream = ?", func(r []any) error {
+		err := w.e.each(ctx, w.e.names.arrived(w.table), func(r []any) error {
 			seen = r[0].(int64)
 			return nil
 		}, stream)
@@ -158,8 +157,7 @@ func (w *writer) load(ctx context.Context, took map[string]int64) error {
 		}
 	}
 	cursors := map[rules.Key]place{}
-	err := w.e.each(ctx, "SELECT run, cursorStage, frame, request, item FROM "+from+
-		" QUALIFY ROW_NUMBER() OVER (PARTITION BY run, cursorStage ORDER BY frame DESC, request DESC, item DESC) = 1", func(r []any) error {
+	err := w.e.each(ctx, w.e.names.cursors(w.table), func(r []any) error {
 		k := rules.Key{Stack: w.stack, Run: uint64(r[0].(int64)), Stage: warehouse.Stage(r[1].(string))}
 		cursors[k] = place{event.Cursor{Frame: uint64(r[2].(int64)), Request: uint32(r[3].(int64))}, uint32(r[4].(int64))}
 		return nil

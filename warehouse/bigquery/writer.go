@@ -115,7 +115,7 @@ func (w *writer) step(work []*pending) (left []*pending) {
 		fail(work, err)
 		return nil
 	}
-	var load payload
+	load := payload{width: w.e.o.DigestFrames}
 	days := partitionsAt(time.Now())
 	full := map[rules.Key]bool{}
 	for _, p := range work {

@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,21 +11,41 @@ import (
 	"github.com/sparrowhq/sparrow/warehouse"
 )
 
-// noErasure is for engines that cannot, and must say so.
-func noErasure(t *testing.T, w warehouse.Warehouse) {
-	if e, ok := w.(speaking).Warehouse.(warehouse.Eraser); ok {
-		if _, err := e.Erase(t.Context(), warehouse.Person{Kind: warehouse.ByUser, ID: "anna"}, "ops"); !errors.Is(err, warehouse.ErrNotSupported) {
-			t.Errorf("erasing answered %v", err)
-		}
-	}
-}
+// eraser is the engine behind w, asked again for as long as it has rows that it cannot change yet.
+type eraser struct{ warehouse.Eraser }
 
-func erasure(t *testing.T, w warehouse.Warehouse) {
-	who := warehouse.Person{Kind: warehouse.ByUser, ID: "anna@mail.example"}
+func eraserOf(t *testing.T, w warehouse.Warehouse) eraser {
+	if s, ok := w.(speaking); ok {
+		w = s.Warehouse
+	}
 	e, ok := w.(warehouse.Eraser)
 	if !ok {
 		t.Fatal("the engine cannot erase")
 	}
+	return eraser{e}
+}
+
+func (e eraser) Erase(ctx context.Context, who warehouse.Person, by string) (sum warehouse.Erased, err error) {
+	sum = warehouse.Erased{Rows: map[event.Stack]uint64{}, Outcomes: map[event.Stack]uint64{}}
+	for range 20 {
+		var out warehouse.Erased
+		out, err = e.Eraser.Erase(ctx, who, by)
+		sum.Events = max(sum.Events, out.Events)
+		for _, stack := range event.Stacks() {
+			sum.Rows[stack] += out.Rows[stack]
+			sum.Outcomes[stack] += out.Outcomes[stack]
+		}
+		var later *warehouse.LaterError
+		if !errors.As(err, &later) {
+			break
+		}
+	}
+	return sum, err
+}
+
+func erasure(t *testing.T, w warehouse.Warehouse) {
+	who := warehouse.Person{Kind: warehouse.ByUser, ID: "anna@mail.example"}
+	e := eraserOf(t, w)
 	if _, err := e.Erase(t.Context(), who, "ops"); err != nil {
 		t.Fatalf("erasing from nothing: %v", err)
 	}
@@ -119,8 +140,13 @@ func erasure(t *testing.T, w warehouse.Warehouse) {
 			t.Errorf("%s shows %v, want %d", view, n[0][0], len(was)-len(mine))
 		}
 	}
-	for _, table := range []string{"green.raw", "blue.raw", "green.outcomes_log", "blue.outcomes_log"} {
-		if n := ask(t, w, "SELECT COUNT(*) FROM "+table+" AS x WHERE contains(CAST(x AS VARCHAR), 'Elm Street') OR contains(CAST(x AS VARCHAR), 'by anna')"); fmt.Sprint(n[0][0]) != "0" {
+	tables, says := []string{"green.raw", "blue.raw", "green.outcomes_log", "blue.outcomes_log"}, "contains(CAST(x AS VARCHAR), '%s')"
+	if s, ok := w.(speaking); ok && s.dialect.rewrite != nil {
+		tables = append(tables, "green.raw_log", "blue.raw_log", "green.corrections_log", "blue.corrections_log")
+		says = "STRPOS(TO_JSON_STRING(x), '%s') > 0"
+	}
+	for _, table := range tables {
+		if n := ask(t, w, "SELECT COUNT(*) FROM "+table+" AS x WHERE "+fmt.Sprintf(says, "Elm Street")+" OR "+fmt.Sprintf(says, "by anna")); fmt.Sprint(n[0][0]) != "0" {
 			t.Errorf("%s still tells of the person %v times", table, n[0][0])
 		}
 	}
@@ -140,7 +166,10 @@ func erasure(t *testing.T, w warehouse.Warehouse) {
 		}
 	}
 	records := ask(t, w, `SELECT kind, salt, hash, "by", events FROM erasures ORDER BY "at"`)
-	if len(records) != 2 || fmt.Sprint(records[1][0], records[1][3], records[1][4]) != fmt.Sprint("user", "ops", len(mine)) || who.Hash(records[1][1].(string)) != records[1][2] {
+	if len(records) < 2 {
+		t.Fatalf("records %v", records)
+	}
+	if records := records[1:]; fmt.Sprint(records[0][0], records[0][3], records[0][4]) != fmt.Sprint("user", "ops", len(mine)) || who.Hash(records[0][1].(string)) != records[0][2] {
 		t.Errorf("records %v", records)
 	}
 	if strings.Contains(fmt.Sprint(records), "anna") {

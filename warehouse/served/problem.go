@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -27,6 +28,9 @@ type problem struct {
 	Got     string `json:"got,omitempty"`
 	Highest uint64 `json:"highest,omitempty"`
 	First   uint64 `json:"first,omitempty"`
+
+	Rows  int64 `json:"rows,omitempty"`  // reason later
+	After int64 `json:"after,omitempty"` // seconds
 }
 
 // Reasons.
@@ -40,6 +44,7 @@ const (
 	reasonCanceled = "canceled"
 	reasonFailed   = "failed"
 	reasonNone     = "unsupported"
+	reasonLater    = "later"
 )
 
 // describe turns an error into what is sent.
@@ -47,6 +52,7 @@ func describe(err error) problem {
 	p := problem{Status: http.StatusInternalServerError, Reason: reasonFailed, Detail: err.Error()}
 	var gap *warehouse.GapError
 	var journal *warehouse.JournalError
+	var later *warehouse.LaterError
 	var bad *invalid
 	switch {
 	case errors.As(err, &gap):
@@ -54,6 +60,8 @@ func describe(err error) problem {
 	case errors.As(err, &journal):
 		p.Status, p.Reason = http.StatusConflict, reasonJournal
 		p.Known, p.Got, p.Highest, p.First = journal.Known, journal.Got, journal.Highest, journal.First
+	case errors.As(err, &later):
+		p.Status, p.Reason, p.Rows, p.After = http.StatusConflict, reasonLater, later.Rows, int64(later.After.Seconds())
 	case errors.Is(err, warehouse.ErrNotSupported):
 		p.Status, p.Reason = http.StatusNotImplemented, reasonNone
 	case errors.Is(err, warehouse.ErrBusy):
@@ -109,6 +117,8 @@ func (p problem) error() error {
 		return &remote{p.Detail, warehouse.ErrBusy}
 	case reasonReadOnly:
 		return &remote{p.Detail, warehouse.ErrReadOnly}
+	case reasonLater:
+		return &remote{p.Detail, &warehouse.LaterError{Rows: p.Rows, After: time.Duration(p.After) * time.Second}}
 	case reasonNone:
 		return &remote{p.Detail, warehouse.ErrNotSupported}
 	case reasonDeadline:

@@ -8,6 +8,7 @@
 //	GET  /v1/cursors?stack=&run=&stage=  → {"frame","request"}
 //	GET  /v1/journals                    → [{"id","first","highest"}]
 //	GET  /v1/digests                     → {"frames"}, of a digest; 0: the engine keeps none
+//	POST /v1/digests {"first", "last"}   → {}, once the digests of these frames are made that can be
 //	POST /v1/erase                       {"kind","id","by"} → warehouse.Erased
 //	POST /v1/normalise                   {"stack","properties":[warehouse.Property…]} → {}
 //	POST /v1/query                       warehouse.Query as JSON → rows (rows.go)
@@ -79,6 +80,7 @@ func Handler(o Options) http.Handler {
 	api.HandleFunc("/cursors", h.cursor).Methods(http.MethodGet)
 	api.HandleFunc("/journals", h.journals).Methods(http.MethodGet)
 	api.HandleFunc("/digests", h.digests).Methods(http.MethodGet)
+	api.HandleFunc("/digests", h.makeDigests).Methods(http.MethodPost)
 	api.HandleFunc("/erase", h.erase).Methods(http.MethodPost)
 	api.HandleFunc("/normalise", h.normalise).Methods(http.MethodPost)
 	api.HandleFunc("/query", h.query).Methods(http.MethodPost)

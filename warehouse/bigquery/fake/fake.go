@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 
 	"cloud.google.com/go/bigquery/storage/apiv1/storagepb"
@@ -30,6 +31,7 @@ type Options struct {
 	Token   func(token string) bool // says whether a token is good; nil: none is asked for
 	Hidden  int                     // how often writers are told that a new table is not there
 	Scanned int64                   // bytes that every query says it scans
+	Fresh   int                     // how often a table refuses to have rows changed that were written since it last let them be; 0: never, as BigQuery documents it today
 }
 
 // Server is a fake BigQuery.
@@ -42,6 +44,8 @@ type Server struct {
 
 	storagepb.UnimplementedBigQueryWriteServer
 
+	defining sync.Mutex // held while something is made
+
 	mu      sync.Mutex // guards everything below
 	tables  map[string]*table
 	streams map[string]*stream
@@ -50,6 +54,7 @@ type Server struct {
 	late    []*lateAppend
 	serial  int
 	counts  map[string]int
+	asked   []string // statements of jobs, in order
 }
 
 // Start starts a server on loopback ports of its own.
@@ -118,6 +123,13 @@ func (s *Server) Calls(call string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.counts[call]
+}
+
+// Statements returns what was asked, dry runs and what a caller asks of the engine left out.
+func (s *Server) Statements() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.asked)
 }
 
 // Exec runs a statement of DuckDB's on what is stored, for tests that look or interfere from outside.

@@ -22,6 +22,7 @@ const (
 	Internal        Kind = "internal error"  // nothing is done
 	InternalAfter   Kind = "error after"     // it is done, and the answer says internal error
 	Unauthenticated Kind = "unauthenticated" // the token is refused
+	Refused         Kind = "refused"         // REST API only: for good, with nothing done
 
 	DeliveredLate Kind = "delivered late"    // AppendRows: the connection breaks, and the request arrives After calls later
 	RowsHidden    Kind = "rows hidden"       // AppendRows: the rows can be read After queries later

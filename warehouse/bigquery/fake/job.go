@@ -169,10 +169,19 @@ func (s *Server) define(ctx context.Context, q *bq.JobConfigurationQuery, st *st
 		return err
 	}
 	defer conn.Close()
+	if st.ddl != nil && st.ddl.set {
+		return s.setOptions(st.ddl)
+	}
 	if st.ddl != nil && st.ddl.add {
 		return s.addColumns(ctx, conn, st.ddl)
 	}
-	if _, err := conn.ExecContext(ctx, st.sql); err != nil {
+	if st.kind == "UPDATE" || st.kind == "DELETE" {
+		return s.change(ctx, conn, st)
+	}
+	s.defining.Lock() // DuckDB refuses two who replace the same view at the same time, BigQuery does not
+	_, err = conn.ExecContext(ctx, st.sql)
+	s.defining.Unlock()
+	if err != nil {
 		return err
 	}
 	if st.ddl == nil || st.kind != "CREATE_TABLE" {
@@ -182,7 +191,7 @@ func (s *Server) define(ctx context.Context, q *bq.JobConfigurationQuery, st *st
 	defer s.mu.Unlock()
 	d := st.ddl
 	if name := d.dataset + "." + d.table; s.tables[name] == nil {
-		s.tables[name] = &table{dataset: d.dataset, name: d.table, columns: d.columns, partition: d.partition, description: d.description, etag: 1, hidden: s.o.Hidden}
+		s.tables[name] = &table{dataset: d.dataset, name: d.table, columns: d.columns, partition: d.partition, options: d.options, description: d.description, etag: 1, hidden: s.o.Hidden}
 	}
 	return nil
 }

@@ -47,6 +47,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case Unauthenticated:
 		refuse(w, &problem{http.StatusUnauthorized, "authError", "Invalid Credentials"})
 		return
+	case Refused:
+		refuse(w, &problem{http.StatusBadRequest, "invalid", "refused by fault"})
+		return
 	case Conflict:
 		refuse(w, &problem{http.StatusPreconditionFailed, "conditionNotMet", "Precondition check failed."})
 		return
@@ -129,6 +132,9 @@ func (s *Server) insertJob(r *http.Request, _ []string, body []byte) (any, *prob
 		j.id = in.JobReference.JobId
 	}
 	s.mu.Lock()
+	if !strings.HasPrefix(j.id, "sparrow_query_") {
+		s.asked = append(s.asked, in.Configuration.Query.Query)
+	}
 	if j.id == "" {
 		s.serial++
 		j.id = fmt.Sprintf("job_%d", s.serial)
@@ -229,6 +235,7 @@ func (s *Server) query(r *http.Request, _ []string, body []byte) (any, *problem)
 	}
 	j := &job{config: &bq.JobConfiguration{Query: config}, kind: st.kind, done: make(chan struct{})}
 	s.mu.Lock()
+	s.asked = append(s.asked, in.Query)
 	s.serial++
 	j.id = fmt.Sprintf("job_%d", s.serial)
 	s.jobs[j.id] = j
@@ -304,6 +311,10 @@ func (s *Server) describe(t *table) *bq.Table {
 	out := &bq.Table{
 		Id: s.o.Project + ":" + t.dataset + "." + t.name, Type: "TABLE", Description: t.description, Etag: fmt.Sprintf("etag-%d", t.etag), Schema: &bq.TableSchema{},
 		TableReference: &bq.TableReference{ProjectId: s.o.Project, DatasetId: t.dataset, TableId: t.name},
+	}
+	if t.partition != "" {
+		days, _ := strconv.ParseInt(t.options["partition_expiration_days"], 10, 64)
+		out.TimePartitioning = &bq.TimePartitioning{Type: "DAY", Field: t.partition, ExpirationMs: days * 24 * 3600 * 1000}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -22,13 +22,17 @@ import (
 type table struct {
 	dataset, name string
 	partition     string // column by whose day it is partitioned
-	description   string // guarded by Server.mu, as etag and hidden
+	description   string // guarded by Server.mu, as options, etag and hidden
+	options       map[string]string
 	etag          int
 	hidden        int // how often writers are still told that it is not there
 
 	mu      sync.Mutex
 	columns []column // guarded by mu
 	held    []held   // guarded by mu: rows that cannot be read yet
+	fresh   bool     // guarded by mu: rows were streamed
+	settled int64    // guarded by mu: how many rows, in the order of writing, may be changed
+	refused int      // guarded by mu: how often a change was refused since
 }
 
 type column struct{ name, kind string }
@@ -130,6 +134,7 @@ func (s *Server) insert(t *table, rows [][]driver.Value, hidden int) error {
 }
 
 func (s *Server) insertLocked(t *table, rows [][]driver.Value) error {
+	t.fresh = true
 	conn, err := s.db.Conn(context.Background())
 	if err != nil {
 		return err

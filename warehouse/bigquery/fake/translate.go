@@ -2,6 +2,7 @@ package fake
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -129,7 +130,7 @@ var types = map[string]string{
 // functions are called otherwise in DuckDB. Those that are not the same under another name are macros, below.
 var functions = map[string]string{
 	"TIMESTAMP_MICROS": "make_timestamp", "UNIX_MICROS": "epoch_us", "SAFE_CAST": "TRY_CAST", "BYTE_LENGTH": "octets", "GENERATE_ARRAY": "generate_series",
-	"FARM_FINGERPRINT": "fingerprint", "TO_JSON_STRING": "json_text", "JSON_VALUE": "json_extract_string", "JSON_QUERY": "json_at", "REGEXP_CONTAINS": "regexp_matches", "IS_INF": "isinf", "IS_NAN": "isnan", "SUBSTR": "substr", "ERROR": "error", "DIV": "quotient",
+	"FARM_FINGERPRINT": "fingerprint", "TO_JSON_STRING": "json_text", "JSON_VALUE": "json_value_at", "JSON_QUERY": "json_at", "REGEXP_CONTAINS": "regexp_matches", "IS_INF": "isinf", "IS_NAN": "isnan", "SUBSTR": "substr", "ERROR": "error", "DIV": "quotient", "STRPOS": "found_at", "CURRENT_TIMESTAMP": "now",
 	"CODE_POINTS_TO_STRING": "code_points", "SHA256": "sha256_bytes", "JSON_TYPE": "json_kind", "SAFE_CONVERT_BYTES_TO_STRING": "bytes_text",
 }
 
@@ -143,7 +144,10 @@ var macros = []string{
 	`mended(x) AS CASE WHEN contains(x, '\u') AND NOT json_valid(x) THEN ` +
 		`replace(regexp_replace(regexp_replace(x, '(` + pair + `)|\\u[dD][89a-fA-F][0-9a-fA-F]{2}', '\1' || chr(1), 'g'), '(` + pair + `)' || chr(1), '\1', 'g'), chr(1), '\ufffd') ELSE x END`,
 	"json_at(x, p) AS nullif(CAST(TRY(json_extract(mended(x), p)) AS VARCHAR), 'null')",
+	"json_value_at(x, p) AS TRY(json_extract_string(x, p))",
 	"safe_timestamp(x) AS make_timestamp(epoch_us(TRY_CAST(x AS TIMESTAMPTZ)))",
+	"found_at(x, y) AS strpos(CAST(x AS VARCHAR), CAST(y AS VARCHAR))",
+	"safe_json(x, wide_number_mode := 'exact') AS CASE WHEN json_valid(mended(x)) THEN x END",
 	"code_points(l) AS array_to_string(list_transform(l, lambda c: chr(CAST(c AS INTEGER))), '')",
 }
 
@@ -154,7 +158,8 @@ const pair = `\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}`
 type statement struct {
 	kind string // SELECT, CREATE_TABLE, …, SCRIPT
 	sql  string
-	ddl  *ddl // for those the fake itself must know about
+	ddl  *ddl    // for those the fake itself must know about
+	dml  *change // for those that change rows
 }
 
 // ddl is what a statement makes.
@@ -164,6 +169,8 @@ type ddl struct {
 	partition      string
 	description    string
 	add            bool // columns to a table that exists
+	set            bool // options of such a table
+	options        map[string]string
 }
 
 // translate puts a statement into DuckDB's words.
@@ -186,6 +193,9 @@ func translate(sql string) (*statement, error) {
 	}
 	if st.kind == "CREATE_TABLE" || st.kind == "CREATE_SCHEMA" || st.kind == "ALTER_TABLE" {
 		all = st.define(all)
+	}
+	if st.kind == "UPDATE" || st.kind == "DELETE" {
+		st.dml = changed(all)
 	}
 	st.sql = write(all)
 	return st, nil
@@ -216,7 +226,7 @@ func kindOf(all []token) string {
 
 // define notes what a statement defines, and drops what DuckDB does not know.
 func (st *statement) define(all []token) []token {
-	d := &ddl{add: st.kind == "ALTER_TABLE"}
+	d := &ddl{add: st.kind == "ALTER_TABLE", set: st.kind == "ALTER_TABLE" && slices.ContainsFunc(all, func(t token) bool { return t.is("SET") })}
 	var path []string
 	for i, t := range all {
 		if t.kind == 'n' && (len(path) == 0 || all[i-1].is(".")) {
@@ -243,6 +253,9 @@ func (st *statement) define(all []token) []token {
 				}
 				if all[j].is("description") && j+2 < len(all) {
 					d.description = all[j+2].text
+				}
+				if j+2 < len(all) && all[j].is("partition_expiration_days") {
+					d.options = map[string]string{all[j].text: all[j+2].text}
 				}
 			}
 			return all[:i]
@@ -273,8 +286,8 @@ func write(all []token) string {
 			upper := strings.ToUpper(t.text)
 			call := next(1).is("(")
 			switch {
-			case upper == "SAFE" && next(1).is(".") && next(2).is("TIMESTAMP"):
-				b.WriteString("safe_timestamp ")
+			case upper == "SAFE" && next(1).is(".") && (next(2).is("TIMESTAMP") || next(2).is("PARSE_JSON")):
+				b.WriteString(map[bool]string{true: "safe_timestamp ", false: "safe_json "}[next(2).is("TIMESTAMP")])
 				i += 2
 				continue
 			case call && functions[upper] != "":

@@ -16,7 +16,15 @@ SELECT `eventId`, `timestamp`, `event`, `frame`, `request`, `item`, `run`, `buil
   JSON_QUERY(data, '$."properties"."Cart"."Total"') AS j4,
   JSON_QUERY(data, '$."properties"."n"') AS j5,
   JSON_QUERY(data, '$."properties"."at"') AS j6
-FROM `my-project`.`shop_green`.`raw`
+FROM (
+SELECT `eventId`, `timestamp`, `event`, `data`, `dataBytes`, `frame`, `request`, `item`, `itemsInRequest`, `run`, `build`, `context`
+FROM `my-project`.`shop_green`.`raw_log`
+WHERE `timestamp` IS NOT NULL AND erased IS NULL
+UNION ALL
+SELECT `eventId`, TIMESTAMP_MICROS(micros) AS `timestamp`, `event`, `data`, `dataBytes`, `frame`, `request`, `item`, `itemsInRequest`, `run`, `build`, `context`
+FROM `my-project`.`shop_green`.`raw_log`
+WHERE `timestamp` IS NULL AND micros IS NOT NULL AND erased IS NULL
+) AS e
 ) AS r;
 
 CREATE OR REPLACE VIEW `my-project`.`shop_blue`.`raw_normalized` AS
@@ -35,25 +43,101 @@ SELECT `eventId`, `timestamp`, `event`, `frame`, `request`, `item`, `run`, `buil
   JSON_QUERY(data, '$."properties"."plan"') AS j3,
   JSON_QUERY(data, '$."properties"."it\'s \\"ok\\" \\\\ \U000000e9"') AS j4,
   JSON_QUERY(data, '$."properties"."n"') AS j5
-FROM `my-project`.`shop_blue`.`raw`
+FROM (
+SELECT `eventId`, `timestamp`, `event`, `data`, `dataBytes`, `frame`, `request`, `item`, `itemsInRequest`, `run`, `build`, `context`
+FROM `my-project`.`shop_blue`.`raw_log`
+WHERE `timestamp` IS NOT NULL AND erased IS NULL
+UNION ALL
+SELECT `eventId`, TIMESTAMP_MICROS(micros) AS `timestamp`, `event`, `data`, `dataBytes`, `frame`, `request`, `item`, `itemsInRequest`, `run`, `build`, `context`
+FROM `my-project`.`shop_blue`.`raw_log`
+WHERE `timestamp` IS NULL AND micros IS NOT NULL AND erased IS NULL
+) AS e
 ) AS r;
 
 CREATE OR REPLACE VIEW `my-project`.`shop_live`.`raw` AS
 SELECT `eventId`, `timestamp`, `event`, `data`, `dataBytes`, `frame`, `request`, `item`, `itemsInRequest`, `run`, `build`, `context`, 'green' AS stack
-FROM `my-project`.`shop_green`.`raw`
+FROM (
+SELECT `eventId`, `timestamp`, `event`, `data`, `dataBytes`, `frame`, `request`, `item`, `itemsInRequest`, `run`, `build`, `context`
+FROM `my-project`.`shop_green`.`raw_log`
+WHERE `timestamp` IS NOT NULL AND erased IS NULL
+UNION ALL
+SELECT `eventId`, TIMESTAMP_MICROS(micros) AS `timestamp`, `event`, `data`, `dataBytes`, `frame`, `request`, `item`, `itemsInRequest`, `run`, `build`, `context`
+FROM `my-project`.`shop_green`.`raw_log`
+WHERE `timestamp` IS NULL AND micros IS NOT NULL AND erased IS NULL
+) AS e
 WHERE run = 0 AND (frame BETWEEN 2 AND 31 OR frame >= 40)
 UNION ALL
 SELECT `eventId`, `timestamp`, `event`, `data`, `dataBytes`, `frame`, `request`, `item`, `itemsInRequest`, `run`, `build`, `context`, 'blue' AS stack
-FROM `my-project`.`shop_blue`.`raw`
+FROM (
+SELECT `eventId`, `timestamp`, `event`, `data`, `dataBytes`, `frame`, `request`, `item`, `itemsInRequest`, `run`, `build`, `context`
+FROM `my-project`.`shop_blue`.`raw_log`
+WHERE `timestamp` IS NOT NULL AND erased IS NULL
+UNION ALL
+SELECT `eventId`, TIMESTAMP_MICROS(micros) AS `timestamp`, `event`, `data`, `dataBytes`, `frame`, `request`, `item`, `itemsInRequest`, `run`, `build`, `context`
+FROM `my-project`.`shop_blue`.`raw_log`
+WHERE `timestamp` IS NULL AND micros IS NOT NULL AND erased IS NULL
+) AS e
 WHERE run = 0 AND (frame BETWEEN 32 AND 39);
 
 CREATE OR REPLACE VIEW `my-project`.`shop_live`.`outcomes` AS
 SELECT `frame`, `request`, `item`, `run`, `stage`, `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`, 'green' AS stack
-FROM `my-project`.`shop_green`.`outcomes`
+FROM (
+WITH corrections AS (
+SELECT `frame`, `request`, `item`, `run`, `stage`, `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`, `number`
+FROM `my-project`.`shop_green`.`corrections_log`
+WHERE `timestamp` IS NOT NULL AND erased IS NULL
+UNION ALL
+SELECT `frame`, `request`, `item`, `run`, `stage`, TIMESTAMP_MICROS(micros) AS `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`, `number`
+FROM `my-project`.`shop_green`.`corrections_log`
+WHERE `timestamp` IS NULL AND micros IS NOT NULL AND erased IS NULL
+)
+SELECT o.`frame`, o.`request`, o.`item`, o.`run`, o.`stage`, o.`timestamp`, o.`build`, o.`event`, o.`sink`, o.`outcome`, o.`reason`, o.`status`, o.`attempts`, o.`digest`, o.`latency`, o.`revision`, o.`sent`, o.`answer`
+FROM (
+SELECT `frame`, `request`, `item`, `run`, `stage`, `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`
+FROM `my-project`.`shop_green`.`outcomes_log`
+WHERE `timestamp` IS NOT NULL AND erased IS NULL
+UNION ALL
+SELECT `frame`, `request`, `item`, `run`, `stage`, TIMESTAMP_MICROS(micros) AS `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`
+FROM `my-project`.`shop_green`.`outcomes_log`
+WHERE `timestamp` IS NULL AND micros IS NOT NULL AND erased IS NULL
+) AS o
+WHERE NOT EXISTS (SELECT 1 FROM corrections AS c WHERE c.run = o.run AND c.stage = o.stage AND c.frame = o.frame AND c.request = o.request AND c.item = o.item)
+UNION ALL
+SELECT `frame`, `request`, `item`, `run`, `stage`, `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`
+FROM corrections
+WHERE TRUE
+QUALIFY ROW_NUMBER() OVER (PARTITION BY run, stage, frame, request, item ORDER BY revision DESC, number DESC) = 1
+) AS e
 WHERE run = 0 AND (frame BETWEEN 2 AND 31 OR frame >= 40)
 UNION ALL
 SELECT `frame`, `request`, `item`, `run`, `stage`, `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`, 'blue' AS stack
-FROM `my-project`.`shop_blue`.`outcomes`
+FROM (
+WITH corrections AS (
+SELECT `frame`, `request`, `item`, `run`, `stage`, `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`, `number`
+FROM `my-project`.`shop_blue`.`corrections_log`
+WHERE `timestamp` IS NOT NULL AND erased IS NULL
+UNION ALL
+SELECT `frame`, `request`, `item`, `run`, `stage`, TIMESTAMP_MICROS(micros) AS `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`, `number`
+FROM `my-project`.`shop_blue`.`corrections_log`
+WHERE `timestamp` IS NULL AND micros IS NOT NULL AND erased IS NULL
+)
+SELECT o.`frame`, o.`request`, o.`item`, o.`run`, o.`stage`, o.`timestamp`, o.`build`, o.`event`, o.`sink`, o.`outcome`, o.`reason`, o.`status`, o.`attempts`, o.`digest`, o.`latency`, o.`revision`, o.`sent`, o.`answer`
+FROM (
+SELECT `frame`, `request`, `item`, `run`, `stage`, `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`
+FROM `my-project`.`shop_blue`.`outcomes_log`
+WHERE `timestamp` IS NOT NULL AND erased IS NULL
+UNION ALL
+SELECT `frame`, `request`, `item`, `run`, `stage`, TIMESTAMP_MICROS(micros) AS `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`
+FROM `my-project`.`shop_blue`.`outcomes_log`
+WHERE `timestamp` IS NULL AND micros IS NOT NULL AND erased IS NULL
+) AS o
+WHERE NOT EXISTS (SELECT 1 FROM corrections AS c WHERE c.run = o.run AND c.stage = o.stage AND c.frame = o.frame AND c.request = o.request AND c.item = o.item)
+UNION ALL
+SELECT `frame`, `request`, `item`, `run`, `stage`, `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`
+FROM corrections
+WHERE TRUE
+QUALIFY ROW_NUMBER() OVER (PARTITION BY run, stage, frame, request, item ORDER BY revision DESC, number DESC) = 1
+) AS e
 WHERE run = 0 AND (frame BETWEEN 32 AND 39);
 
 CREATE OR REPLACE VIEW `my-project`.`shop_live`.`raw_normalized` AS
@@ -67,20 +151,88 @@ WHERE run = 0 AND (frame BETWEEN 32 AND 39);
 
 CREATE OR REPLACE VIEW `my-project`.`shop_staging`.`raw` AS
 SELECT `eventId`, `timestamp`, `event`, `data`, `dataBytes`, `frame`, `request`, `item`, `itemsInRequest`, `run`, `build`, `context`, 'green' AS stack
-FROM `my-project`.`shop_green`.`raw`
+FROM (
+SELECT `eventId`, `timestamp`, `event`, `data`, `dataBytes`, `frame`, `request`, `item`, `itemsInRequest`, `run`, `build`, `context`
+FROM `my-project`.`shop_green`.`raw_log`
+WHERE `timestamp` IS NOT NULL AND erased IS NULL
+UNION ALL
+SELECT `eventId`, TIMESTAMP_MICROS(micros) AS `timestamp`, `event`, `data`, `dataBytes`, `frame`, `request`, `item`, `itemsInRequest`, `run`, `build`, `context`
+FROM `my-project`.`shop_green`.`raw_log`
+WHERE `timestamp` IS NULL AND micros IS NOT NULL AND erased IS NULL
+) AS e
 WHERE run = 0 AND (frame BETWEEN 32 AND 39)
 UNION ALL
 SELECT `eventId`, `timestamp`, `event`, `data`, `dataBytes`, `frame`, `request`, `item`, `itemsInRequest`, `run`, `build`, `context`, 'blue' AS stack
-FROM `my-project`.`shop_blue`.`raw`
+FROM (
+SELECT `eventId`, `timestamp`, `event`, `data`, `dataBytes`, `frame`, `request`, `item`, `itemsInRequest`, `run`, `build`, `context`
+FROM `my-project`.`shop_blue`.`raw_log`
+WHERE `timestamp` IS NOT NULL AND erased IS NULL
+UNION ALL
+SELECT `eventId`, TIMESTAMP_MICROS(micros) AS `timestamp`, `event`, `data`, `dataBytes`, `frame`, `request`, `item`, `itemsInRequest`, `run`, `build`, `context`
+FROM `my-project`.`shop_blue`.`raw_log`
+WHERE `timestamp` IS NULL AND micros IS NOT NULL AND erased IS NULL
+) AS e
 WHERE run = 0 AND (frame BETWEEN 2 AND 31 OR frame >= 40);
 
 CREATE OR REPLACE VIEW `my-project`.`shop_staging`.`outcomes` AS
 SELECT `frame`, `request`, `item`, `run`, `stage`, `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`, 'green' AS stack
-FROM `my-project`.`shop_green`.`outcomes`
+FROM (
+WITH corrections AS (
+SELECT `frame`, `request`, `item`, `run`, `stage`, `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`, `number`
+FROM `my-project`.`shop_green`.`corrections_log`
+WHERE `timestamp` IS NOT NULL AND erased IS NULL
+UNION ALL
+SELECT `frame`, `request`, `item`, `run`, `stage`, TIMESTAMP_MICROS(micros) AS `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`, `number`
+FROM `my-project`.`shop_green`.`corrections_log`
+WHERE `timestamp` IS NULL AND micros IS NOT NULL AND erased IS NULL
+)
+SELECT o.`frame`, o.`request`, o.`item`, o.`run`, o.`stage`, o.`timestamp`, o.`build`, o.`event`, o.`sink`, o.`outcome`, o.`reason`, o.`status`, o.`attempts`, o.`digest`, o.`latency`, o.`revision`, o.`sent`, o.`answer`
+FROM (
+SELECT `frame`, `request`, `item`, `run`, `stage`, `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`
+FROM `my-project`.`shop_green`.`outcomes_log`
+WHERE `timestamp` IS NOT NULL AND erased IS NULL
+UNION ALL
+SELECT `frame`, `request`, `item`, `run`, `stage`, TIMESTAMP_MICROS(micros) AS `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`
+FROM `my-project`.`shop_green`.`outcomes_log`
+WHERE `timestamp` IS NULL AND micros IS NOT NULL AND erased IS NULL
+) AS o
+WHERE NOT EXISTS (SELECT 1 FROM corrections AS c WHERE c.run = o.run AND c.stage = o.stage AND c.frame = o.frame AND c.request = o.request AND c.item = o.item)
+UNION ALL
+SELECT `frame`, `request`, `item`, `run`, `stage`, `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`
+FROM corrections
+WHERE TRUE
+QUALIFY ROW_NUMBER() OVER (PARTITION BY run, stage, frame, request, item ORDER BY revision DESC, number DESC) = 1
+) AS e
 WHERE run = 0 AND (frame BETWEEN 32 AND 39)
 UNION ALL
 SELECT `frame`, `request`, `item`, `run`, `stage`, `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`, 'blue' AS stack
-FROM `my-project`.`shop_blue`.`outcomes`
+FROM (
+WITH corrections AS (
+SELECT `frame`, `request`, `item`, `run`, `stage`, `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`, `number`
+FROM `my-project`.`shop_blue`.`corrections_log`
+WHERE `timestamp` IS NOT NULL AND erased IS NULL
+UNION ALL
+SELECT `frame`, `request`, `item`, `run`, `stage`, TIMESTAMP_MICROS(micros) AS `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`, `number`
+FROM `my-project`.`shop_blue`.`corrections_log`
+WHERE `timestamp` IS NULL AND micros IS NOT NULL AND erased IS NULL
+)
+SELECT o.`frame`, o.`request`, o.`item`, o.`run`, o.`stage`, o.`timestamp`, o.`build`, o.`event`, o.`sink`, o.`outcome`, o.`reason`, o.`status`, o.`attempts`, o.`digest`, o.`latency`, o.`revision`, o.`sent`, o.`answer`
+FROM (
+SELECT `frame`, `request`, `item`, `run`, `stage`, `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`
+FROM `my-project`.`shop_blue`.`outcomes_log`
+WHERE `timestamp` IS NOT NULL AND erased IS NULL
+UNION ALL
+SELECT `frame`, `request`, `item`, `run`, `stage`, TIMESTAMP_MICROS(micros) AS `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`
+FROM `my-project`.`shop_blue`.`outcomes_log`
+WHERE `timestamp` IS NULL AND micros IS NOT NULL AND erased IS NULL
+) AS o
+WHERE NOT EXISTS (SELECT 1 FROM corrections AS c WHERE c.run = o.run AND c.stage = o.stage AND c.frame = o.frame AND c.request = o.request AND c.item = o.item)
+UNION ALL
+SELECT `frame`, `request`, `item`, `run`, `stage`, `timestamp`, `build`, `event`, `sink`, `outcome`, `reason`, `status`, `attempts`, `digest`, `latency`, `revision`, `sent`, `answer`
+FROM corrections
+WHERE TRUE
+QUALIFY ROW_NUMBER() OVER (PARTITION BY run, stage, frame, request, item ORDER BY revision DESC, number DESC) = 1
+) AS e
 WHERE run = 0 AND (frame BETWEEN 2 AND 31 OR frame >= 40);
 
 CREATE OR REPLACE VIEW `my-project`.`shop_staging`.`raw_normalized` AS

@@ -1,0 +1,1 @@
+SELECT COUNT(*) AS n FROM green.raw WHERE run = 0 AND frame BETWEEN 3 AND 33335
