@@ -27,6 +27,7 @@ type Options struct {
 	Examples  int               // per event name and kind; 0: 5
 	Events    int               // event names listed singly; 0: 5,000
 	Exact     bool              // read every row, whatever digests say
+	PieceRows uint64            // rows read by one statement of the first pass, about; 0: 1,000,000
 	ChunkRows uint64            // rows joined in one statement; 0: 1,000,000
 	AtOnce    int               // statements that run at the same time; 0: 2
 	QueryWait time.Duration     // bound of one statement; 0: 5 minutes
@@ -45,6 +46,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Events <= 0 {
 		o.Events = 5000
+	}
+	if o.PieceRows == 0 {
+		o.PieceRows = 1_000_000 // enough that beginning a statement costs nothing, few enough that all end at about the same time
 	}
 	if o.ChunkRows == 0 {
 		o.ChunkRows = 1_000_000

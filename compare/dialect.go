@@ -47,6 +47,8 @@ type dialect struct {
 	before func(column, mark string) string
 	// single is set where a statement runs on one processor, however much it reads.
 	single bool
+	// ordered is set where rows come in the order in which they were stored, so that LAG() OVER () costs next to nothing.
+	ordered bool
 	// lookup is set where a row's hole has to be looked up row by row, since an outer join needs an equality.
 	lookup bool
 	// spell puts names in double quotes and texts in single quotes, as all statements here have them, into the dialect's
@@ -99,7 +101,7 @@ var duckSQL = dialect{
 		}
 		return b.String() + ") AS " + name + "(" + strings.Join(columns, ", ") + ")"
 	},
-	single: true,
+	single: true, ordered: true,
 	octets: func(column string) string { return "strlen(" + column + ")" },
 	bytes:  func(column string) string { return "octet_length(" + column + ")" },
 	before: func(column, mark string) string { return "split_part(" + column + ", " + quoted(mark) + ", 1)" },

@@ -81,7 +81,7 @@ func TestDigestsTellWhatRowsDo(t *testing.T) {
 			if seed%3 == 2 {
 				spec = WindowSpec{From: 2 + r.Uint64N(5), To: w.next - 1 - r.Uint64N(3)}
 			}
-			digested += w.bothWays(t, w.store(), Options{Window: spec, Examples: 1000, ChunkRows: 1 + r.Uint64N(200)}).digested()
+			digested += w.bothWays(t, w.store(), Options{Window: spec, Examples: 1000, ChunkRows: 1 + r.Uint64N(200), PieceRows: 1 + r.Uint64N(60), AtOnce: 1 + r.IntN(4)}).digested()
 		})
 	}
 	if digested == 0 {

@@ -300,6 +300,15 @@ func (c *collector) repeated(ctx context.Context, stage warehouse.Stage, l profi
 	}
 	for _, p := range chunks(unread, l, profile{}, whole, c.o.ChunkRows) {
 		jobs = append(jobs, func(ctx context.Context) error {
+			suspect := !c.sql.ordered
+			if c.sql.ordered {
+				if err := c.query(ctx, c.sql.disorder(c.ev.Live.Stack, stage, p), func(r *row) { suspect = r.count(0) > 0 }); err != nil {
+					return err
+				}
+			}
+			if !suspect {
+				return nil
+			}
 			return c.query(ctx, c.sql.repeated(c.ev.Live.Stack, stage, p), func(r *row) { odd[r.count(0)] = true })
 		})
 	}

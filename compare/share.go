@@ -36,13 +36,10 @@ func (c *collector) share(ctx context.Context, jobs []job) error {
 	return context.Cause(ctx)
 }
 
-// pieceRows is about how many rows one statement of the cheap pass reads, where a statement runs on one processor: enough
-// that beginning it costs nothing, few enough that all of them end at about the same time.
-const pieceRows = 1_000_000
-
-// pieces divides a source into ranges of whole buckets that are read by statements of their own, as often as is worth it.
+// pieces divides a source into ranges of whole buckets for statements of their own, where a statement runs on one
+// processor. An event is a row at least, so that the journal's requests tell how many rows there may be.
 func (c *collector) pieces(x source) []part {
-	n := int(c.ev.Ledger.Requests/pieceRows) + 1
+	n := int(c.ev.Ledger.Requests/c.o.PieceRows) + 1
 	if x.digested || !c.sql.single || n == 1 {
 		return []part{x.part}
 	}

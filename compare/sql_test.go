@@ -60,6 +60,7 @@ func TestStatements(t *testing.T) {
 		"digest-outcome-names":   duckSQL.digestOutcomeNames(event.Green, liveSink, all, whole),
 		"digest-repeated":        duckSQL.digestRepeated(event.Green, "o'hara", some),
 		"digest-unanswered":      duckSQL.digestUnanswered(event.Green, whole),
+		"disorder":               duckSQL.disorder(event.Green, "o'hara", some),
 		"digest-count":           duckSQL.digestCount(event.Green, all, whole),
 		"count":                  duckSQL.count(event.Green, whole),
 		"outcome-count":          duckSQL.outcomeCount(event.Green, all, whole),
