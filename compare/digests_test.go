@@ -137,6 +137,7 @@ func TestDigestsHideNothing(t *testing.T) {
 		"time":                {set(event.Blue, func(r *warehouse.Row) { r.Timestamp++ }), nil, Fail},
 		"context":             {set(event.Blue, func(r *warehouse.Row) { r.Context = []byte(`{}`) }), nil, Fail},
 		"id":                  {set(event.Blue, func(r *warehouse.Row) { r.EventID = r.EventID[:35] + "g" }), nil, ""},
+		"columns swapped":     {set(event.Blue, func(r *warehouse.Row) { r.Data, r.Context = r.Context, r.Data }), nil, Fail},
 		"items":               {set(event.Blue, func(r *warehouse.Row) { r.ItemsInRequest = 2 }), nil, ""},
 		"items of both":       {both(func(w *world, s event.Stack) { set(s, func(r *warehouse.Row) { r.ItemsInRequest = 2 })(w) }), nil, ""},
 		"build":               {set(event.Blue, func(r *warehouse.Row) { r.Build = "other" }), nil, ""},
@@ -164,7 +165,7 @@ func TestDigestsHideNothing(t *testing.T) {
 				c.after(w)
 			}
 			e := w.store()
-			ev := w.bothWays(t, e, Options{Examples: 1000})
+			ev := w.bothWays(t, e, Options{Examples: 1000, PieceRows: 40})
 			if name != "the ledger has more" && ev.Readings[1].Digested == 0 {
 				t.Errorf("nothing at trace was known by digests: %v", ev.Readings)
 			}
