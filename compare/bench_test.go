@@ -169,6 +169,7 @@ FROM range(%d) t(i) WHERE %s`, s, perFrame, perFrame, stage, began, build, to, o
 
 // BenchmarkCollectStages is a whole comparison of n events at raw, trace and three trackers. SPARROW_BENCH_EVENTS sets n.
 func BenchmarkCollectStages(b *testing.B) {
+	whole := b
 	n := 1_000_000
 	if s := os.Getenv("SPARROW_BENCH_EVENTS"); s != "" {
 		var err error
@@ -186,24 +187,30 @@ func BenchmarkCollectStages(b *testing.B) {
 		{"everyDigest", []string{`UPDATE blue.outcomes_log SET digest = digest + 1 WHERE stage = 'ga4'`}, uint64(n)},
 		{"sampled", []string{`UPDATE blue.outcomes_log SET digest = 0, sink = '', attempts = 0, reason = 'not sampled' WHERE stage <> 'trace' AND hash(frame, request) % 10 > 0`}, 0},
 	} {
-		b.Run(fmt.Sprintf("%s/%d", c.name, n), func(b *testing.B) {
-			world, e := newStaged(b, n, c.faults...)
-			spent := cpu(b)
-			for b.Loop() {
-				ev, err := Collect(context.Background(), Sources{Pipeline: world, Warehouse: e}, Options{})
-				if err != nil {
-					b.Fatal(err)
+		var world *bulk
+		var e warehouse.Warehouse
+		for _, exact := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/%d/exact=%v", c.name, n, exact), func(b *testing.B) {
+				if world == nil {
+					world, e = newStaged(whole, n, c.faults...)
 				}
-				var got uint64
-				for _, e := range ev.Events {
-					got += e.Missing + e.Changed
+				spent := cpu(b)
+				for b.Loop() {
+					ev, err := Collect(context.Background(), Sources{Pipeline: world, Warehouse: e}, Options{Exact: exact})
+					if err != nil {
+						b.Fatal(err)
+					}
+					var got uint64
+					for _, e := range ev.Events {
+						got += e.Missing + e.Changed
+					}
+					if got < c.want*8/10 || got > c.want*12/10 || len(ev.Stages) != len(stagedStages) {
+						b.Fatalf("%d faults found at %d stages, want about %d at %d", got, len(ev.Stages), c.want, len(stagedStages))
+					}
 				}
-				if got < c.want*8/10 || got > c.want*12/10 || len(ev.Stages) != len(stagedStages) {
-					b.Fatalf("%d faults found at %d stages, want about %d at %d", got, len(ev.Stages), c.want, len(stagedStages))
-				}
-			}
-			b.ReportMetric((cpu(b)-spent).Seconds()/float64(b.N), "cpu-s/op")
-			b.ReportMetric(float64(2*n*(1+len(stagedStages)))*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
-		})
+				b.ReportMetric((cpu(b)-spent).Seconds()/float64(b.N), "cpu-s/op")
+				b.ReportMetric(float64(2*n*(1+len(stagedStages)))*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+			})
+		}
 	}
 }

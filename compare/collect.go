@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/sparrowhq/sparrow/event"
@@ -26,7 +27,9 @@ type Options struct {
 	Examples  int               // per event name and kind; 0: 5
 	Events    int               // event names listed singly; 0: 5,000
 	Exact     bool              // read every row, whatever digests say
-	ChunkRows uint64            // rows joined in one statement; 0: 2,000,000
+	PieceRows uint64            // rows read by one statement of the first pass, about; 0: 1,000,000
+	ChunkRows uint64            // rows joined in one statement; 0: 1,000,000
+	AtOnce    int               // statements that run at the same time; 0: 2
 	QueryWait time.Duration     // bound of one statement; 0: 5 minutes
 	Now       func() time.Time  // nil: time.Now
 }
@@ -44,8 +47,14 @@ func (o Options) withDefaults() Options {
 	if o.Events <= 0 {
 		o.Events = 5000
 	}
+	if o.PieceRows == 0 {
+		o.PieceRows = 1_000_000 // enough that beginning a statement costs nothing, few enough that all end at about the same time
+	}
 	if o.ChunkRows == 0 {
-		o.ChunkRows = 2_000_000
+		o.ChunkRows = 1_000_000
+	}
+	if o.AtOnce <= 0 {
+		o.AtOnce = 2 // half of the places that the engine on a file has by default: others may query meanwhile
 	}
 	if o.QueryWait <= 0 {
 		o.QueryWait = 5 * time.Minute
@@ -76,6 +85,8 @@ type collector struct {
 	recent int64 // before it, digests tell which names occurred; see outside
 
 	digests coverage // what need not be read row by row
+
+	telling sync.Mutex // held while a row of an answer is looked at
 
 	late map[stageAt]event.Cursor // how many corrections there were of each stage when the reading began
 }

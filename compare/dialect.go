@@ -51,6 +51,10 @@ type dialect struct {
 	spans string
 	// dated makes table and log show nothing but what was received within days; nil: they are not divided by time.
 	dated func(raw, log days) dialect
+	// single is set where a statement runs on one processor, however much it reads.
+	single bool
+	// ordered is set where rows come in the order in which they were stored, so that LAG() OVER () costs next to nothing.
+	ordered bool
 	// lookup is set where a row's hole has to be looked up row by row, since an outer join needs an equality.
 	lookup bool
 	// spell puts names in double quotes and texts in single quotes, as all statements here have them, into the dialect's
@@ -76,11 +80,9 @@ var duckSQL = dialect{
 	cursorTable: "cursors", expiredTable: "expired",
 	// hash() folds its columns together by exclusive-or at the end, which added up would let two rows swap their last
 	// column once in 10^8 times; hashing the result again mixes it.
-	digest: func(columns string) string { return "hash(hash(" + columns + "))" },
-	wide:   func(expr string) string { return "CAST(" + expr + " AS HUGEINT)" },
-	tail: func(id string) string {
-		return "TRY_CAST('0x' || substr(" + id + ", 21, 3) || substr(" + id + ", 25, 12) AS BIGINT)"
-	},
+	digest:  func(columns string) string { return "hash(hash(" + columns + "))" },
+	wide:    func(expr string) string { return "CAST(" + expr + " AS HUGEINT)" },
+	tail:    func(id string) string { return "event_id_tail(" + id + ")" }, // the engine's own
 	micros:  func(column string) string { return "epoch_us(" + column + ")" },
 	instant: func(micros int64) string { return fmt.Sprintf("make_timestamp(%d)", micros) },
 	divide:  func(a, b string) string { return a + " // " + b },
@@ -106,6 +108,7 @@ var duckSQL = dialect{
 		return b.String() + ") AS " + name + "(" + strings.Join(columns, ", ") + ")"
 	},
 	text:   func(expr string) string { return "CAST(" + expr + " AS VARCHAR)" },
+	single: true, ordered: true,
 	octets: func(column string) string { return "strlen(" + column + ")" },
 	bytes:  func(column string) string { return "octet_length(" + column + ")" },
 	before: func(column, mark string) string { return "split_part(" + column + ", " + quoted(mark) + ", 1)" },

@@ -35,8 +35,12 @@ FROM (
 GROUP BY stage, bucket`
 }
 
-func (d dialect) digestProfile(stack event.Stack, p part) string {
-	return `SELECT ` + d.digestBucket(p) + ` AS bucket, SUM("rows") AS n, SUM(digest) AS digest, SUM(requests) AS requests, SUM(owed) AS owed
+func (d dialect) digestProfile(stack event.Stack, p part, ids bool) string {
+	sums := ""
+	if ids {
+		sums = `, SUM("idSum") AS idSum, SUM("badIds") AS badIds`
+	}
+	return `SELECT ` + d.digestBucket(p) + ` AS bucket, SUM("rows") AS n, SUM(digest) AS digest, SUM(requests) AS requests, SUM(owed) AS owed` + sums + `
 ` + d.fromDigests(stack, p, warehouse.Raw) + ` AND event IS NOT NULL
 GROUP BY bucket`
 }
@@ -61,12 +65,6 @@ func (d dialect) digestPlaces(stack event.Stack, p part) string {
 GROUP BY bucket
 HAVING SUM(unplaced) <> 0 OR SUM(unordered) <> 0
 ORDER BY bucket`
-}
-
-func (d dialect) digestFirsts(stack event.Stack, p part) string {
-	return `SELECT ` + d.digestBucket(p) + ` AS bucket, SUM(requests) AS requests, SUM("idSum") AS idSum, SUM("badIds") AS badIds
-` + d.fromDigests(stack, p, warehouse.Raw) + `
-GROUP BY bucket`
 }
 
 func (d dialect) digestOutcomeProfile(stack event.Stack, stages []warehouse.Stage, p part) string {

@@ -88,7 +88,7 @@ func digestsTellWhatRowsDo(t *testing.T, seeds int, google bool) {
 			if seed%3 == 2 {
 				spec = WindowSpec{From: 2 + r.Uint64N(5), To: w.next - 1 - r.Uint64N(3)}
 			}
-			digested += w.bothWays(t, w.store(), Options{Window: spec, Examples: 1000, ChunkRows: 1 + r.Uint64N(200)}).digested()
+			digested += w.bothWays(t, w.store(), Options{Window: spec, Examples: 1000, ChunkRows: 1 + r.Uint64N(200), PieceRows: 1 + r.Uint64N(60), AtOnce: 1 + r.IntN(4)}).digested()
 		})
 	}
 	if digested == 0 {
@@ -148,6 +148,7 @@ func digestsHideNothing(t *testing.T, google bool) {
 		"time":                {set(event.Blue, func(r *warehouse.Row) { r.Timestamp++ }), nil, Fail},
 		"context":             {set(event.Blue, func(r *warehouse.Row) { r.Context = []byte(`{}`) }), nil, Fail},
 		"id":                  {set(event.Blue, func(r *warehouse.Row) { r.EventID = r.EventID[:35] + "g" }), nil, ""},
+		"columns swapped":     {set(event.Blue, func(r *warehouse.Row) { r.Data, r.Context = r.Context, r.Data }), nil, Fail},
 		"items":               {set(event.Blue, func(r *warehouse.Row) { r.ItemsInRequest = 2 }), nil, ""},
 		"items of both":       {both(func(w *world, s event.Stack) { set(s, func(r *warehouse.Row) { r.ItemsInRequest = 2 })(w) }), nil, ""},
 		"build":               {set(event.Blue, func(r *warehouse.Row) { r.Build = "other" }), nil, ""},
@@ -178,7 +179,7 @@ func digestsHideNothing(t *testing.T, google bool) {
 				c.after(w)
 			}
 			e := w.store()
-			ev := w.bothWays(t, e, Options{Examples: 1000})
+			ev := w.bothWays(t, e, Options{Examples: 1000, PieceRows: 40})
 			if name != "the ledger has more" && ev.Readings[1].Digested == 0 {
 				t.Errorf("nothing at trace was known by digests: %v", ev.Readings)
 			}

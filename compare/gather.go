@@ -3,8 +3,6 @@ package compare
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/sparrowhq/sparrow/event"
@@ -100,11 +98,7 @@ func bucketWidth(w Window) uint64 {
 // rows compares the rows: a cheap pass over both sides, then a join of what it found to differ.
 func (c *collector) rows(ctx context.Context, live, candidate edge) error {
 	whole := c.whole()
-	l, err := c.profile(ctx, &c.ev.Live, whole)
-	if err != nil {
-		return err
-	}
-	k, err := c.profile(ctx, &c.ev.Candidate, whole)
+	l, k, err := c.profiles(ctx, whole)
 	if err != nil {
 		return err
 	}
@@ -124,22 +118,24 @@ func (c *collector) rows(ctx context.Context, live, candidate edge) error {
 	if err != nil {
 		return err
 	}
-	if err := c.requests(ctx, l, k, odd, all, whole); err != nil {
+	if err := c.requests(ctx, l, k, odd, whole); err != nil {
 		return err
 	}
 	if len(odd) < len(all) && !c.confirmed() {
 		// Both sides agree where the ledger does not: they may have doubled or lost the same rows. Look at all of them.
 		odd = all
-		if err := c.requests(ctx, l, k, odd, all, whole); err != nil {
+		if err := c.requests(ctx, l, k, odd, whole); err != nil {
 			return err
 		}
 	}
 	t := newTally(warehouse.Raw, l.events, k.events)
 	lists := l.lists() || k.lists()
+	var statements []string
 	for _, p := range chunks(odd, l, k, whole, c.o.ChunkRows) {
-		if err := c.faults(ctx, t, live, candidate, p, lists); err != nil {
-			return err
-		}
+		statements = append(statements, c.sql.faults(live, candidate, p, lists, c.o.Examples))
+	}
+	if err := c.tell(ctx, t, live, candidate, statements); err != nil {
+		return err
 	}
 	c.read(warehouse.Raw, l, k, odd)
 	c.ev.Candidate.Absent, c.ev.Live.Absent, c.ev.Lost.Events = t.missingRequests, t.extraRequests, t.lost
@@ -161,139 +157,6 @@ func (c *collector) list(t *tally) {
 	if folded != nil {
 		c.ev.Folded = append(c.ev.Folded, *folded)
 	}
-}
-
-// profile is what a pass over a side's rows tells.
-type profile struct {
-	buckets map[uint64]bucket
-	events  map[string]uint64
-}
-
-type bucket struct {
-	rows, requests, owed uint64
-	digest               event.Sum
-}
-
-// lists reports whether the side holds anything but requests of a single event.
-func (p profile) lists() bool {
-	for _, b := range p.buckets {
-		if b.rows != b.requests || b.owed != b.requests {
-			return true
-		}
-	}
-	return false
-}
-
-func (c *collector) profile(ctx context.Context, s *Side, p part) (profile, error) {
-	out := profile{buckets: map[uint64]bucket{}, events: map[string]uint64{}}
-	s.Rows, s.Builds = 0, []BuildSeen{}
-	for _, x := range c.digests.split(warehouse.Raw, p) {
-		err := c.query(ctx, x.pick(c.sql.profile, c.sql.digestProfile)(s.Stack, x.part), func(r *row) {
-			b := bucket{rows: r.count(1), digest: r.sum(2), requests: r.count(3), owed: r.count(4)}
-			out.buckets[r.count(0)] = b
-			s.Rows += b.rows
-		})
-		if err != nil {
-			return out, err
-		}
-		if err := c.query(ctx, x.pick(c.sql.names, c.sql.digestNames)(s.Stack, x.part), func(r *row) { out.events[shorten(r.text(0))] += r.count(1) }); err != nil {
-			return out, err
-		}
-		err = c.query(ctx, x.pick(c.sql.builds, c.sql.digestBuilds)(s.Stack, x.part), func(r *row) {
-			s.Builds = addBuild(s.Builds, BuildSeen{ID: r.text(0), Rows: r.count(1), First: r.count(2), Last: r.count(3)})
-		})
-		if err != nil {
-			return out, err
-		}
-	}
-	return out, nil
-}
-
-// odd returns the buckets that have to be joined row by row.
-func (c *collector) odd(ctx context.Context, l, k profile, all []uint64, whole part) ([]uint64, error) {
-	odd := map[uint64]bool{}
-	for _, b := range all {
-		odd[b] = l.buckets[b] != k.buckets[b]
-	}
-	// Buckets that are alike have the same places taken and owed, so one side tells for both. Digests also tell where one
-	// is taken twice.
-	for _, x := range c.digests.split(warehouse.Raw, whole) {
-		if !x.digested && !l.lists() {
-			continue
-		}
-		if err := c.query(ctx, x.pick(c.sql.places, c.sql.digestPlaces)(c.ev.Live.Stack, x.part), func(r *row) { odd[r.count(0)] = true }); err != nil {
-			return nil, err
-		}
-	}
-	maps.DeleteFunc(odd, func(_ uint64, is bool) bool { return !is })
-	return slices.Sorted(maps.Keys(odd)), nil
-}
-
-func union(a, b map[uint64]bucket) []uint64 {
-	keys := slices.Collect(maps.Keys(a))
-	for k := range b {
-		if _, ok := a[k]; !ok {
-			keys = append(keys, k)
-		}
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-// requests counts distinct requests on each side and on either: once for both where a bucket is known to be clean, by
-// joining where it is odd.
-func (c *collector) requests(ctx context.Context, l, k profile, odd, all []uint64, whole part) error {
-	var live, candidate, either requestCount
-	if len(odd) < len(all) {
-		for _, x := range c.digests.split(warehouse.Raw, whole) {
-			err := c.query(ctx, x.pick(c.sql.firsts, c.sql.digestFirsts)(c.ev.Live.Stack, x.part), func(r *row) {
-				if _, found := slices.BinarySearch(odd, r.count(0)); !found {
-					either.add(requestCount{requests: r.count(1), idSum: r.sum(2), badIDs: r.count(3)})
-				}
-			})
-			if err != nil {
-				return err
-			}
-		}
-		live, candidate = either, either
-	}
-	for _, p := range chunks(odd, l, k, whole, c.o.ChunkRows) {
-		x, y, z, err := c.count(ctx, p)
-		if err != nil {
-			return err
-		}
-		live.add(x)
-		candidate.add(y)
-		either.add(z)
-	}
-	c.ev.Live.Requests, c.ev.Live.IDSum = live.requests, live.idSum
-	c.ev.Candidate.Requests, c.ev.Candidate.IDSum = candidate.requests, candidate.idSum
-	c.ev.Either.Requests, c.ev.Either.IDSum, c.ev.Either.BadIDs = either.requests, either.idSum, either.badIDs
-	return nil
-}
-
-type requestCount struct {
-	requests, badIDs uint64
-	idSum            event.Sum
-}
-
-func (r *requestCount) add(s requestCount) {
-	r.requests += s.requests
-	r.badIDs += s.badIDs
-	r.idSum = r.idSum.Add(s.idSum)
-}
-
-// count joins a part's requests.
-func (c *collector) count(ctx context.Context, p part) (live, candidate, either requestCount, err error) {
-	err = c.query(ctx, c.sql.requests(c.ev.Live.Stack, c.ev.Candidate.Stack, p), func(r *row) {
-		if r.count(4) == 0 {
-			return // sums of nothing are NULL
-		}
-		live = requestCount{requests: r.count(0), idSum: r.sum(1)}
-		candidate = requestCount{requests: r.count(2), idSum: r.sum(3)}
-		either = requestCount{requests: r.count(4), idSum: r.sum(5), badIDs: r.count(6)}
-	})
-	return live, candidate, either, err
 }
 
 // confirmed reports whether the ledger vouches for what both sides hold.

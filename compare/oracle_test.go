@@ -213,7 +213,7 @@ func againstOracle(t *testing.T, seeds int, google bool) {
 				spec = WindowSpec{From: 2 + r.Uint64N(5), To: w.next - 1 - r.Uint64N(3)}
 			}
 			e := w.store()
-			ev := w.collect(e, Options{Window: spec, Examples: 1000, ChunkRows: 1 + r.Uint64N(40)})
+			ev := w.collect(e, Options{Window: spec, Examples: 1000, ChunkRows: 1 + r.Uint64N(40), PieceRows: 1 + r.Uint64N(60), AtOnce: 1 + r.IntN(4)})
 			want := w.expect(ev.Window)
 			got := expectation{Events: map[string]Event{}, Lost: ev.Lost.Events, Either: ev.Either.Requests,
 				Requests: map[event.Stack]uint64{}, Absent: map[event.Stack]uint64{}}

@@ -102,11 +102,17 @@ func (c *collector) outcomes(ctx context.Context, holes map[event.Stack][]Hole) 
 			whole = c.whole()
 		}
 	}
-	l, err := c.outcomeProfile(ctx, c.ev.Live.Stack, liveSink, names, whole)
-	if err != nil {
-		return err
-	}
-	k, err := c.outcomeProfile(ctx, c.ev.Candidate.Stack, candidateSink, names, whole)
+	var l, k map[warehouse.Stage]stageProfile
+	err := c.share(ctx, []job{
+		func(ctx context.Context) (err error) {
+			l, err = c.outcomeProfile(ctx, c.ev.Live.Stack, liveSink, names, whole)
+			return err
+		},
+		func(ctx context.Context) (err error) {
+			k, err = c.outcomeProfile(ctx, c.ev.Candidate.Stack, candidateSink, names, whole)
+			return err
+		},
+	})
 	if err != nil {
 		return err
 	}
@@ -134,22 +140,16 @@ func (c *collector) outcomes(ctx context.Context, holes map[event.Stack][]Hole) 
 		live, candidate := c.edges(name, holes)
 		live.traceCorrected, candidate.traceCorrected = len(l[warehouse.Trace].late) > 0, len(k[warehouse.Trace].late) > 0
 		// Where both sides are alike they may still have sent the same events twice, and one side tells for both.
-		told, unread := c.digests.told(name, alike)
-		for _, p := range chunks(told, profile{}, profile{}, whole, c.o.ChunkRows) {
-			if err := c.query(ctx, c.sql.digestRepeated(live.stack, name, p), func(r *row) { odd[r.count(0)] = true }); err != nil {
-				return err
-			}
+		if err := c.repeated(ctx, name, lp.profile, alike, whole, odd); err != nil {
+			return err
 		}
-		for _, p := range chunks(unread, lp.profile, profile{}, whole, c.o.ChunkRows) {
-			if err := c.query(ctx, c.sql.repeated(live.stack, name, p), func(r *row) { odd[r.count(0)] = true }); err != nil {
-				return err
-			}
-		}
+		var statements []string
 		for _, p := range c.apart(odd, lp, kp, whole) {
 			live.corrected, candidate.corrected = p.corrected, p.corrected
-			if err := c.tell(ctx, t, live, candidate, c.sql.outcomeFaults(live, candidate, name, p.part, c.o.Examples)); err != nil {
-				return err
-			}
+			statements = append(statements, c.sql.outcomeFaults(live, candidate, name, p.part, c.o.Examples))
+		}
+		if err := c.tell(ctx, t, live, candidate, statements); err != nil {
+			return err
 		}
 		c.read(name, lp.profile, kp.profile, slices.Collect(maps.Keys(odd)))
 		for n, count := range lp.misrouted {
@@ -277,12 +277,40 @@ func (c *collector) unanswered(ctx context.Context, stages []warehouse.Stage, p 
 	if !slices.Contains(stages, warehouse.Trace) {
 		return out, nil
 	}
+	var jobs []job
 	for _, side := range []Side{c.ev.Live, c.ev.Candidate} {
 		for _, x := range c.digests.splitBoth(warehouse.Raw, warehouse.Trace, p) {
-			if err := c.query(ctx, x.pick(c.sql.unanswered, c.sql.digestUnanswered)(side.Stack, x.part), func(r *row) { out[r.count(0)] = true }); err != nil {
-				return nil, err
-			}
+			jobs = append(jobs, func(ctx context.Context) error {
+				return c.query(ctx, x.pick(c.sql.unanswered, c.sql.digestUnanswered)(side.Stack, x.part), func(r *row) { out[r.count(0)] = true })
+			})
 		}
 	}
-	return out, nil
+	return out, c.share(ctx, jobs)
+}
+
+// repeated finds the buckets among those that are alike on both sides in which live has an outcome twice, and adds them
+// to odd: one side tells for both.
+func (c *collector) repeated(ctx context.Context, stage warehouse.Stage, l profile, alike []uint64, whole part, odd map[uint64]bool) error {
+	told, unread := c.digests.told(stage, alike)
+	var jobs []job
+	for _, p := range chunks(told, profile{}, profile{}, whole, c.o.ChunkRows) {
+		jobs = append(jobs, func(ctx context.Context) error {
+			return c.query(ctx, c.sql.digestRepeated(c.ev.Live.Stack, stage, p), func(r *row) { odd[r.count(0)] = true })
+		})
+	}
+	for _, p := range chunks(unread, l, profile{}, whole, c.o.ChunkRows) {
+		jobs = append(jobs, func(ctx context.Context) error {
+			suspect := !c.sql.ordered
+			if c.sql.ordered {
+				if err := c.query(ctx, c.sql.disorder(c.ev.Live.Stack, stage, p), func(r *row) { suspect = r.count(0) > 0 }); err != nil {
+					return err
+				}
+			}
+			if !suspect {
+				return nil
+			}
+			return c.query(ctx, c.sql.repeated(c.ev.Live.Stack, stage, p), func(r *row) { odd[r.count(0)] = true })
+		})
+	}
+	return c.share(ctx, jobs)
 }

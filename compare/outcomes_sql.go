@@ -121,6 +121,17 @@ FROM (
 ) AS r`
 }
 
+// disorder counts the first outcomes of a stage that do not lie after the one before them, as they are stored. Zero is
+// proof that no event has two, and reading on and on costs a tenth of what gathering the places does (tried).
+func (d dialect) disorder(stack event.Stack, stage warehouse.Stage, p part) string {
+	return `SELECT COUNT(*) AS n
+FROM (
+  SELECT frame, request, item, LAG(frame) OVER () AS f, LAG(request) OVER () AS q, LAG(item) OVER () AS i
+  ` + d.from(stack, false, []warehouse.Stage{stage}, p) + `
+) AS r
+WHERE NOT (f IS NULL OR frame > f OR frame = f AND (request > q OR request = q AND item > i))`
+}
+
 // unanswered returns the buckets in which trace does not have exactly the places that raw has, by comparing digests.
 func (d dialect) unanswered(stack event.Stack, p part) string {
 	place := d.wide(d.digest("frame, request, item"))

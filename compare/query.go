@@ -99,8 +99,8 @@ func (r *row) text(i int) string {
 // null reports whether column i is NULL.
 func (r *row) null(i int) bool { return i < len(r.values) && r.values[i] == nil }
 
-// query runs a statement and calls each for every row of the answer. An answer that was cut short is an error: half a
-// side is not a side.
+// query runs a statement and calls each for every row of the answer, never at the same time as another statement's. An
+// answer that was cut short is an error: half a side is not a side.
 func (c *collector) query(ctx context.Context, sql string, each func(*row)) error {
 	fail := func(err error) error {
 		if ctx.Err() != nil {
@@ -112,7 +112,12 @@ func (c *collector) query(ctx context.Context, sql string, each func(*row)) erro
 	if err != nil {
 		return fail(err)
 	}
-	if err := errors.Join(read(rows, each), rows.Close()); err != nil {
+	alone := func(r *row) {
+		c.telling.Lock()
+		defer c.telling.Unlock()
+		each(r)
+	}
+	if err := errors.Join(read(rows, alone), rows.Close()); err != nil {
 		return fail(err)
 	}
 	return nil

@@ -42,13 +42,19 @@ func list(numbers []uint64) string {
 }
 
 // profile sums a side up by bucket: rows, their digests, requests (rows with item 0, a doubled one as often as it is
-// there), and owed, the number of rows that those requests announce.
-func (d dialect) profile(stack event.Stack, p part) string {
-	return `SELECT bucket, COUNT(*) AS n, SUM(digest) AS digest, SUM(first) AS requests, SUM(owed) AS owed
+// there), and owed, the number of rows that those requests announce. With ids it adds up the tails of the requests' ids,
+// too: where both sides are known to be alike and nothing is doubled, that is the sum of each side and of both together.
+func (d dialect) profile(stack event.Stack, p part, ids bool) string {
+	sums, tail := "", ""
+	if ids {
+		sums = ",\n  COALESCE(SUM(tail), 0) AS idSum, SUM(first) - COUNT(tail) AS badIds"
+		tail = ",\n    CASE WHEN item = 0 THEN " + d.wide(d.tail(`"eventId"`)) + " END AS tail"
+	}
+	return `SELECT bucket, COUNT(*) AS n, SUM(digest) AS digest, SUM(first) AS requests, SUM(owed) AS owed` + sums + `
 FROM (
   SELECT ` + d.bucket(p) + ` AS bucket, ` + d.wide(d.digest(content)) + ` AS digest,
     CASE WHEN item = 0 THEN 1 ELSE 0 END AS first,
-    CASE WHEN item = 0 THEN GREATEST("itemsInRequest", 1) ELSE 0 END AS owed
+    CASE WHEN item = 0 THEN GREATEST("itemsInRequest", 1) ELSE 0 END AS owed` + tail + `
   FROM ` + d.table(stack) + `
   WHERE ` + d.where(p) + `
 ) AS r
@@ -89,18 +95,6 @@ FROM (
 GROUP BY bucket
 HAVING SUM(taken) <> SUM(owed)
 ORDER BY bucket`
-}
-
-// firsts counts the rows with item 0 of a side and adds up their ids' tails, by bucket. Where both sides are known to be
-// alike and nothing is doubled, that is the requests of each side and of both together.
-func (d dialect) firsts(stack event.Stack, p part) string {
-	return `SELECT bucket, COUNT(*) AS requests, COALESCE(SUM(tail), 0) AS idSum, COUNT(*) - COUNT(tail) AS badIds
-FROM (
-  SELECT ` + d.bucket(p) + ` AS bucket, ` + d.wide(d.tail(`"eventId"`)) + ` AS tail
-  FROM ` + d.table(stack) + `
-  WHERE ` + d.where(p) + ` AND item = 0
-) AS r
-GROUP BY bucket`
 }
 
 // requests counts the distinct requests that live, the candidate, and either of them holds, and adds up their ids' tails,

@@ -48,14 +48,17 @@ func TestStatements(t *testing.T) {
 	all := []warehouse.Stage{"trace", "ga4", "o'hara"}
 	corrected := edge{stack: event.Blue, cursor: candidate.cursor, holes: candidate.holes, corrected: true, traceCorrected: true}
 	google := googleSQL("").dated(days{began, began + 900_000_000}, days{began, began + 901_000_000})
-	t.Run("duckdb/expired", func(t *testing.T) {
-		golden(t, filepath.Join("duckdb", "expired.sql"), duckSQL.expired(Window{First: 3, Last: 33335})+"\n")
-	})
+	for name, sql := range map[string]string{
+		"expired":  duckSQL.expired(Window{First: 3, Last: 33335}),
+		"disorder": duckSQL.disorder(event.Green, "o'hara", some),
+	} {
+		t.Run("duckdb/"+name, func(t *testing.T) { golden(t, filepath.Join("duckdb", name+".sql"), sql+"\n") })
+	}
 	for name, sql := range map[string]string{
 		"expired":            google.expired(Window{First: 3, Last: 33335}),
 		"digest-unexercised": google.digestUnexercised(event.Green, event.Blue, Window{First: 3, Last: 33335}, began, began+900_000_000),
 		"received":           google.received(Window{First: 3, Last: 33335}),
-		"dated-profile":      google.profile(event.Green, some),
+		"dated-profile":      google.profile(event.Green, some, true),
 		"dated-places":       google.places(event.Green, whole),
 		"dated-details":      google.details(event.Blue, [][]uint64{{12, 1, 0}, {13, 0, 2}}, maxDiffed),
 		"dated-outcomes":     google.outcomeFaults(live, candidate, "trace", some, 5),
@@ -66,11 +69,11 @@ func TestStatements(t *testing.T) {
 	for engine, d := range map[string]dialect{"duckdb": duckSQL, "bigquery": googleSQL("")} {
 		for name, sql := range map[string]string{
 			"digest-marks":           d.marks(event.Green, whole),
-			"digest-profile":         d.digestProfile(event.Green, some),
+			"digest-profile":         d.digestProfile(event.Green, some, false),
+			"digest-profile-ids":     d.digestProfile(event.Green, some, true),
 			"digest-names":           d.digestNames(event.Green, whole),
 			"digest-builds":          d.digestBuilds(event.Green, whole),
 			"digest-places":          d.digestPlaces(event.Green, whole),
-			"digest-firsts":          d.digestFirsts(event.Green, whole),
 			"digest-outcome-profile": d.digestOutcomeProfile(event.Green, all, whole),
 			"digest-outcome-names":   d.digestOutcomeNames(event.Green, liveSink, all, whole),
 			"digest-repeated":        d.digestRepeated(event.Green, "o'hara", some),
@@ -95,11 +98,11 @@ func TestStatements(t *testing.T) {
 			"outcome-faults-trace":       d.outcomeFaults(live, candidate, "trace", some, 5),
 			"outcome-faults":             d.outcomeFaults(live, corrected, "ga4", whole, 5),
 			"outcome-details":            d.outcomeDetails(event.Blue, "o'hara", [][]uint64{{12, 1, 0}, {13, 0, 2}}, maxDiffed),
-			"profile":                    d.profile(event.Green, whole),
+			"profile":                    d.profile(event.Blue, whole, false),
+			"profile-ids":                d.profile(event.Green, whole, true),
 			"places":                     d.places(event.Green, whole),
 			"names":                      d.names(event.Blue, whole),
 			"builds":                     d.builds(event.Blue, whole),
-			"firsts":                     d.firsts(event.Green, whole),
 			"requests":                   d.requests(event.Green, event.Blue, some),
 			"faults":                     d.faults(live, edge{stack: event.Blue, cursor: live.cursor}, some, false, 5),
 			"faults-holes":               d.faults(live, candidate, whole, true, 5),

@@ -265,7 +265,7 @@ func stagesAgainstOracle(t *testing.T, seeds int, google bool) {
 			w.pass("ga4", "heap")
 			w.disturb(r, "trace", "ga4", "heap")
 			e := w.store()
-			ev := w.collect(e, Options{Examples: 1000, ChunkRows: 20 + r.Uint64N(200)})
+			ev := w.collect(e, Options{Examples: 1000, ChunkRows: 20 + r.Uint64N(200), PieceRows: 1 + r.Uint64N(60), AtOnce: 1 + r.IntN(4)})
 			for _, s := range ev.Stages {
 				got := map[string]Event{}
 				var sum uint64 // at most: there is room for the examples of so many

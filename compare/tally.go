@@ -69,23 +69,35 @@ type fault struct {
 	live, candidate event.Stack
 }
 
-// faults joins one part and adds what differs to the tally.
-func (c *collector) faults(ctx context.Context, t *tally, live, candidate edge, p part, lists bool) error {
-	return c.tell(ctx, t, live, candidate, c.sql.faults(live, candidate, p, lists, c.o.Examples))
-}
-
-// tell reads an answer of faults into the tally.
-func (c *collector) tell(ctx context.Context, t *tally, live, candidate edge, sql string) error {
-	var last fault
-	return c.query(ctx, sql, func(r *row) {
-		f := fault{kind: r.count(0), cause: r.count(1), name: shorten(r.text(2)), amount: r.count(6), total: r.count(7), firsts: r.count(8),
-			at: event.Position{Frame: r.count(3), Request: uint32(r.count(4)), Item: uint32(r.count(5))}, live: live.stack, candidate: candidate.stack}
-		if f.kind != last.kind || f.cause != last.cause || f.name != last.name {
-			t.count(f)
+// tell reads the answers of faults into the tally: of a few statements at the same time, but in their order, so that the
+// first examples are the first there are.
+func (c *collector) tell(ctx context.Context, t *tally, live, candidate edge, statements []string) error {
+	for some := range slices.Chunk(statements, c.o.AtOnce) {
+		answers := make([][]fault, len(some))
+		var jobs []job
+		for i, sql := range some {
+			jobs = append(jobs, func(ctx context.Context) error {
+				return c.query(ctx, sql, func(r *row) {
+					answers[i] = append(answers[i], fault{kind: r.count(0), cause: r.count(1), name: shorten(r.text(2)), amount: r.count(6), total: r.count(7), firsts: r.count(8),
+						at: event.Position{Frame: r.count(3), Request: uint32(r.count(4)), Item: uint32(r.count(5))}, live: live.stack, candidate: candidate.stack})
+				})
+			})
 		}
-		t.exemplify(f, c.o.Examples)
-		last = f
-	})
+		if err := c.share(ctx, jobs); err != nil {
+			return err
+		}
+		for _, faults := range answers {
+			var last fault
+			for _, f := range faults {
+				if f.kind != last.kind || f.cause != last.cause || f.name != last.name {
+					t.count(f)
+				}
+				t.exemplify(f, c.o.Examples)
+				last = f
+			}
+		}
+	}
+	return nil
 }
 
 // count adds a line's totals.

@@ -124,11 +124,11 @@ func rawDigests(stack event.Stack, first, end, width uint64) string {
 FROM (
   SELECT %s, event, build, frame, request, item, "itemsInRequest" AS items, NOT (item = 0 AND "itemsInRequest" <= 1) AS listed,
     %s AS digest, %s AS place, %s,
-    CASE WHEN item = 0 THEN TRY_CAST('0x' || substr("eventId", 21, 3) || substr("eventId", 25, 12) AS BIGINT) END AS tail
+    CASE WHEN item = 0 THEN %s("eventId") END AS tail
   FROM %s.raw WHERE %s
 ) GROUP BY "from", "to", event, build`,
 		unordered, bucketOf(width), digestOf(`frame, request, item, "eventId", "timestamp", event, data, "dataBytes", "itemsInRequest", context`),
-		digestOf("frame, request, item"), before, stack, framesOf(first, end, width))
+		digestOf("frame, request, item"), before, idTail, stack, framesOf(first, end, width))
 }
 
 // owedDigests takes away the places that lists announce. One that claims more items than any body has is not believed,

@@ -162,6 +162,9 @@ func prepareFile(db *database, frames uint64) error {
 		return err
 	}
 	defer c.close()
+	if err := defineFunctions(c); err != nil {
+		return err
+	}
 	if err := migrate(c, frames); err != nil {
 		return err
 	}

@@ -1,8 +1,10 @@
-SELECT bucket, COUNT(*) AS n, SUM(digest) AS digest, SUM(first) AS requests, SUM(owed) AS owed
+SELECT bucket, COUNT(*) AS n, SUM(digest) AS digest, SUM(first) AS requests, SUM(owed) AS owed,
+  COALESCE(SUM(tail), 0) AS idSum, SUM(first) - COUNT(tail) AS badIds
 FROM (
   SELECT DIV((frame - 3), 9) AS bucket, CAST((CAST(FARM_FINGERPRINT(TO_JSON_STRING((frame, request, item, `eventId`, `timestamp`, event, data, `dataBytes`, `itemsInRequest`, context))) AS BIGNUMERIC) + CAST('9223372036854775808' AS BIGNUMERIC)) AS BIGNUMERIC) AS digest,
     CASE WHEN item = 0 THEN 1 ELSE 0 END AS first,
-    CASE WHEN item = 0 THEN GREATEST(`itemsInRequest`, 1) ELSE 0 END AS owed
+    CASE WHEN item = 0 THEN GREATEST(`itemsInRequest`, 1) ELSE 0 END AS owed,
+    CASE WHEN item = 0 THEN CAST(SAFE_CAST('0x' || SUBSTR(`eventId`, 21, 3) || SUBSTR(`eventId`, 25, 12) AS INT64) AS BIGNUMERIC) END AS tail
   FROM (SELECT * FROM green.raw WHERE `timestamp` BETWEEN TIMESTAMP_MICROS(1790000000000000) AND TIMESTAMP_MICROS(1790000900000000))
   WHERE run = 0 AND frame BETWEEN 3 AND 1000 AND DIV((frame - 3), 9) IN (0, 7, 110)
 ) AS r

@@ -3,7 +3,7 @@ FROM (
   SELECT (frame - 3) // 9 AS bucket, CAST(hash(hash(frame, request, item, "eventId", "timestamp", event, data, "dataBytes", "itemsInRequest", context)) AS HUGEINT) AS digest,
     CASE WHEN item = 0 THEN 1 ELSE 0 END AS first,
     CASE WHEN item = 0 THEN GREATEST("itemsInRequest", 1) ELSE 0 END AS owed
-  FROM green.raw
+  FROM blue.raw
   WHERE run = 0 AND frame BETWEEN 3 AND 33335
 ) AS r
 GROUP BY bucket

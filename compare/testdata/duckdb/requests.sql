@@ -4,10 +4,10 @@ SELECT SUM(l) AS live, COALESCE(SUM(liveTail), 0) AS liveSum,
 FROM (
   SELECT frame, request, MAX(l) AS l, MAX(c) AS c, MIN(CASE WHEN l = 1 THEN tail END) AS liveTail, MIN(CASE WHEN c = 1 THEN tail END) AS candidateTail
   FROM (
-    SELECT frame, request, 1 AS l, 0 AS c, CAST(TRY_CAST('0x' || substr("eventId", 21, 3) || substr("eventId", 25, 12) AS BIGINT) AS HUGEINT) AS tail
+    SELECT frame, request, 1 AS l, 0 AS c, CAST(event_id_tail("eventId") AS HUGEINT) AS tail
     FROM green.raw WHERE run = 0 AND frame BETWEEN 3 AND 1000 AND (frame - 3) // 9 IN (0, 7, 110) AND item = 0
     UNION ALL
-    SELECT frame, request, 0 AS l, 1 AS c, CAST(TRY_CAST('0x' || substr("eventId", 21, 3) || substr("eventId", 25, 12) AS BIGINT) AS HUGEINT) AS tail
+    SELECT frame, request, 0 AS l, 1 AS c, CAST(event_id_tail("eventId") AS HUGEINT) AS tail
     FROM blue.raw WHERE run = 0 AND frame BETWEEN 3 AND 1000 AND (frame - 3) // 9 IN (0, 7, 110) AND item = 0
   ) AS r
   GROUP BY frame, request
