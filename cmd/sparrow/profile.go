@@ -9,8 +9,8 @@ import (
 	"runtime/pprof"
 )
 
-// profiled runs the program and, where PPROF_DIR names a folder, leaves a CPU profile of it there; `make pgo` builds
-// with it. Another build has none of this.
+// profiled runs the program and, where PPROF_DIR names a folder, leaves a CPU profile of it there; a build with the tag
+// profile alone has this; see docs/benchmarks.md.
 func profiled(run func() int) int {
 	dir := os.Getenv("PPROF_DIR")
 	if dir == "" {
