@@ -99,7 +99,6 @@ func (l *lane) settle() {
 		l.pending, l.waiting = backlog.Change{Results: l.spare}, nil
 		l.spare = nil
 		l.mu.Unlock()
-		results := len(change.Results)
 		err := l.kept.Commit(context.Background(), change)
 		l.mu.Lock()
 		if err != nil {
@@ -114,7 +113,7 @@ func (l *lane) settle() {
 				delete(l.resending, change.Corrections[i].Position)
 				signal(l.ripe)
 			}
-			if len(change.Freed)+results > 0 {
+			if len(change.Freed)+len(change.Results) > 0 {
 				l.roomLocked()
 			}
 		}
