@@ -267,7 +267,7 @@ func (f *feed) confirm(ctx context.Context, d *delivery, a applied) {
 		f.told = d.controls[n-1].Sequence
 	}
 	if d.requests+d.sampled > 0 {
-		f.gather = time.Now().Add(f.o.Gather)
+		f.gather = time.Now().Add(f.gatherFor(d))
 	}
 	if d.requests > 0 {
 		if f.stack.web == nil {

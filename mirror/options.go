@@ -117,6 +117,7 @@ type IntakeOptions struct {
 type FeedOptions struct {
 	MaxBytes    int           // bytes of one delivery, unless a single frame is larger; 0: 4 MiB
 	Gather      time.Duration // least time between two deliveries, so that few requests share one; 0: 2 ms
+	Linger      time.Duration // likewise while they come densely: fuller deliveries cost everything behind less; 0: 100 ms
 	CallTimeout time.Duration // of one call; 0: 30 s
 	MaxBackoff  time.Duration // between attempts at a stack that is down or busy; 0: 5 s
 	CatchUpRate int64         // bytes a second at which a candidate catches up; 0: 32 MiB
@@ -227,6 +228,7 @@ func (o IntakeOptions) withDefaults() (IntakeOptions, error) {
 func (o FeedOptions) withDefaults() (FeedOptions, error) {
 	orDefault(&o.MaxBytes, 4<<20)
 	orDefault(&o.Gather, 2*time.Millisecond)
+	orDefault(&o.Linger, 100*time.Millisecond)
 	orDefault(&o.CallTimeout, 30*time.Second)
 	orDefault(&o.MaxBackoff, 5*time.Second)
 	orDefault(&o.CatchUpRate, 32<<20)

@@ -88,9 +88,10 @@ func CheckIntake(o IntakeOptions) error {
 }
 
 // ReloadFeeds changes what stacks get at a time and how failures are met: each feed follows once the call that it is in has
-// ended. Gather, ProbeEvery and SaveEvery stay as they are. With an error nothing has changed.
+// ended. Gather, Linger, ProbeEvery and SaveEvery stay as they are. With an error nothing has changed.
 func (m *Mirror) ReloadFeeds(o FeedOptions) error {
-	o.Gather, o.ProbeEvery, o.SaveEvery = m.o.Feed.Gather, m.o.Feed.ProbeEvery, m.o.Feed.SaveEvery
+	feed := m.o.Feed
+	o.Gather, o.Linger, o.ProbeEvery, o.SaveEvery = feed.Gather, feed.Linger, feed.ProbeEvery, feed.SaveEvery
 	o, err := o.withDefaults()
 	if err != nil {
 		return err

@@ -53,6 +53,7 @@ type lane struct {
 	next      uint64                        // guarded by mu: the message behind the last that some head has read
 	total     uint64                        // guarded by mu: Message.Total of the last that some head has read
 	pending   backlog.Change                // guarded by mu: known, and not durable
+	spare     []warehouse.Outcome           // guarded by mu: room for the next pending.Results
 	waiting   []chan error                  // guarded by mu: who waits for pending to be durable; each has room for one
 	resending map[event.Position]*resending // guarded by mu: dead letters that are sent again
 	again     []event.Position              // guarded by mu: the last ones sent again in doubt

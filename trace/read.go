@@ -155,6 +155,9 @@ func (l *lane) take(h *head, m *backlog.Message, earlier *recovered) []tracker.I
 				r.Latency = m.At - e.ReceivedAt
 				l.t.metrics.result(l.name, &r.Outcome, nil)
 			} else {
+				if items == nil {
+					items = make([]tracker.Item, 0, len(m.Events)-i)
+				}
 				items = append(items, tracker.Item{Event: view, Sink: e.Sink, Again: r.again})
 			}
 			rows = append(rows, r)

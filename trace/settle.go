@@ -19,6 +19,9 @@ const ReasonAgain = "sent again after a crash"
 // without; dead letters keep theirs.
 const maxPayload = 32 << 20
 
+// maxSpare is how many results a lane keeps room for between two commits.
+const maxSpare = 4096
+
 // maxListed is how many of the events sent again are listed in the status; the warehouse has all.
 const maxListed = 100
 
@@ -93,7 +96,8 @@ func (l *lane) settle() {
 		}
 		l.mu.Lock()
 		change, waiting := l.pending, l.waiting
-		l.pending, l.waiting = backlog.Change{}, nil
+		l.pending, l.waiting = backlog.Change{Results: l.spare}, nil
+		l.spare = nil
 		l.mu.Unlock()
 		err := l.kept.Commit(context.Background(), change)
 		l.mu.Lock()
@@ -101,6 +105,10 @@ func (l *lane) settle() {
 			l.putBackLocked(change)
 		} else {
 			l.settledLocked(change.Results)
+			if cap(change.Results) <= maxSpare {
+				clear(change.Results) // of bytes sent and answered
+				l.spare = change.Results[:0]
+			}
 			for i := range change.Corrections {
 				delete(l.resending, change.Corrections[i].Position)
 				signal(l.ripe)

@@ -172,6 +172,7 @@ func (l *lane) pack() (p parcel, more, ok bool, err error) {
 	p.Batch = warehouse.Batch{Stack: l.t.o.Stack, Stage: warehouse.Stage(l.name), From: l.stored, To: l.stored}
 	p.through, p.total = state.Through, state.Total
 	size := 0
+	p.Outcomes = make([]warehouse.Outcome, 0, l.readyLocked())
 	for _, w := range l.queue {
 		if !w.final() || ok && w.journal != p.Journal {
 			return p, false, ok, nil
@@ -200,6 +201,20 @@ func (l *lane) pack() (p parcel, more, ok bool, err error) {
 		ok = true
 	}
 	return p, false, ok, nil
+}
+
+// readyLocked is about how many outcomes the next batch has.
+func (l *lane) readyLocked() (n int) {
+	for _, w := range l.queue {
+		if n >= maxBatchRows || !w.final() {
+			break
+		}
+		for i := range w.parts {
+			n += len(w.parts[i].rows) + w.parts[i].count
+		}
+		n -= w.shipped
+	}
+	return n
 }
 
 // shipSome ships one batch.

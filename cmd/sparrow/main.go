@@ -8,4 +8,4 @@ import (
 	"github.com/sparrowhq/sparrow/cmd"
 )
 
-func main() { os.Exit(cmd.Main(cmd.Extension{})) }
+func main() { os.Exit(profiled(func() int { return cmd.Main(cmd.Extension{}) })) }

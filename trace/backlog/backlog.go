@@ -113,8 +113,9 @@ var (
 // Backlog is an open backlog. Its methods may be called concurrently, but for those of the intake: Begin, Append and Seen
 // by one goroutine at a time.
 type Backlog struct {
-	o  Options
-	db *bolt.DB
+	o        Options
+	db       *bolt.DB
+	pageSize int // of db
 
 	changes chan *change
 	closing chan struct{}
@@ -193,6 +194,7 @@ func (b *Backlog) open(path string) (err error) {
 	case err != nil:
 		return fmt.Errorf("backlog: %s cannot be opened: %w", path, err)
 	}
+	b.pageSize = b.db.Info().PageSize // Info is not for when changes are made
 	if err := b.db.Update(b.prepare); err != nil {
 		return fmt.Errorf("backlog: %s: %w", path, err)
 	}
@@ -373,7 +375,7 @@ func (b *Backlog) used() (n int64) {
 		return nil
 	})
 	stats := b.db.Stats()
-	return max(0, n-int64(stats.FreePageN+stats.PendingPageN)*int64(b.db.Info().PageSize))
+	return max(0, n-int64(stats.FreePageN+stats.PendingPageN)*int64(b.pageSize))
 }
 
 func (b *Backlog) free() int64 {

@@ -277,7 +277,7 @@ func (l *Lane) Commit(ctx context.Context, c Change) error {
 	}
 	var record []byte
 	if len(c.Intents)+len(c.Results) > 0 {
-		w := &writer{}
+		w := &writer{buf: make([]byte, 0, 64+8*len(c.Intents)+64*len(c.Results))}
 		w.byte(logFormat)
 		w.uint(c.Through)
 		w.uint(uint64(len(c.Intents)))

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -121,6 +122,7 @@ func (c *call) deliver() *waiting {
 		case Taken:
 			c.succeeded()
 			c.missed(part)
+			c.results, c.finished = slices.Grow(c.results, len(part)), slices.Grow(c.finished, len(part))
 			for _, t := range part {
 				t.group.most = 0
 				if t.seen == 0 && !c.witnessed.unread {
@@ -257,7 +259,7 @@ func (c *call) finish(t *task, o Outcome, reason string, a *Answer) {
 	case o == Delivered && t.again:
 		reason = reasonAgain
 	}
-	c.results = append(c.results, *c.result(t, o, reason, a))
+	c.results = append(c.results, c.result(t, o, reason, a))
 	c.bytes += t.size
 	c.finished = append(c.finished, t)
 }

@@ -12,8 +12,8 @@ const (
 )
 
 // result says what became of t. a is the last answer; nil: there was none.
-func (s *Sender) result(t *task, o Outcome, reason string, a *Answer) *Result {
-	r := &Result{
+func (s *Sender) result(t *task, o Outcome, reason string, a *Answer) Result {
+	r := Result{
 		Position: t.Position, Sink: t.sink, Credential: t.credential, Outcome: o, Reason: reason, Attempts: t.attempts, Digest: t.digest,
 		At: s.o.Clock().UnixMicro(), Warnings: t.form.Warnings, Checking: t.checking,
 	}

@@ -143,9 +143,10 @@ func (s *Sender) prepare(l *lane, it *Item) (t *task, r *Result) {
 	}
 	switch {
 	case breach != nil:
-		r = s.result(t, Rejected, breach.Reason, nil)
-		r.Detail = s.hide.text(breach.Detail, maxDetail)
-		r.Request = nil
+		rejected := s.result(t, Rejected, breach.Reason, nil)
+		rejected.Detail = s.hide.text(breach.Detail, maxDetail)
+		rejected.Request = nil
+		r = &rejected
 	case l.mode.Kind == DryRun:
 		r = s.rehearse(l, t, "dry-run")
 	case l.mode.Kind == Some && float64(hash2(t.hash)%10_000) >= l.mode.Percent*100:
@@ -183,7 +184,8 @@ func (s *Sender) rehearse(l *lane, t *task, reason string) *Result {
 	if t.excess {
 		reason = reasonExcess
 	}
-	return s.result(t, Delivered, reason, nil)
+	r := s.result(t, Delivered, reason, nil)
+	return &r
 }
 
 // schedule is the goroutine that decides what goes out next.
