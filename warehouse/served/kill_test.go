@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 func serve(path string) error {
 	// Digests of a few frames each, so that they too are cut off half-way; and a log that is folded into the file all the
 	// time, so that most kills come while that is going on.
-	e, err := duckdb.Open(duckdb.Options{Path: path, DigestFrames: 4, DigestRows: 30, Log: 4 << 10})
+	e, err := duckdb.Open(duckdb.Options{Path: path, DigestFrames: 4, DigestRows: 30, Log: 8 << 10})
 	if err != nil {
 		return err
 	}
@@ -300,7 +300,7 @@ func TestKill(t *testing.T) {
 		}
 	}
 	t.Logf("slowest start: %s; %d of %d kills came while the log was folded and another written", slowest, inside, rounds())
-	time.Sleep(200 * time.Millisecond) // appends to the last process, too
+	comeOn(t, current.url, feeders) // appends to the last process, too
 	stop()
 	feeding.Wait()
 	current.kill()
@@ -352,6 +352,25 @@ func TestKill(t *testing.T) {
 	}
 	for _, view := range []string{"live", "staging"} {
 		compare(t, e, fmt.Sprintf(`SELECT "eventId", data FROM %s.raw WHERE frame < %d`, view, both), want)
+	}
+}
+
+// comeOn waits until every feeder has come so far that digests were written, however slow the machine is.
+func comeOn(t *testing.T, url string, feeders []*feeder) {
+	t.Helper()
+	c, err := served.New(served.ClientOptions{URL: url, Secret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, f := range feeders {
+		first, err := c.Cursor(t.Context(), f.stack, 0, f.stage)
+		for at := first; at.Frame < first.Frame+20; at, err = c.Cursor(t.Context(), f.stack, 0, f.stage) {
+			if err != nil || t.Failed() {
+				t.Fatalf("%s, %s: at %v: %v", f.stack, f.stage, at, err)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
 	}
 }
 
