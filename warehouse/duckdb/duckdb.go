@@ -50,8 +50,10 @@ type Engine struct {
 	executing *exclusive     // queries, and who needs their memory
 	reading   sync.WaitGroup // queries in progress
 
-	begin func(event.Stack, *transaction) // for tests: called before a transaction begins
-	fault func(*transaction) error        // for tests: fails a transaction half-way
+	begin  func(event.Stack, *transaction) // for tests: called before a transaction begins
+	fault  func(*transaction) error        // for tests: fails a transaction half-way
+	buried func() error                    // for tests: called at the end of a transaction of an erasure
+	looked func()                          // for tests: called after an erasure has looked and before it buries
 
 	mu      sync.Mutex
 	closed  bool                 // guarded by mu; once true, reading does not grow
