@@ -131,7 +131,7 @@ var allowed = map[string]map[string]string{
 	"cmd/supervisor": {"telemetry": "what became of the children"},
 	"cmd/terminal":   {},
 	"docs":           {},
-	"cmd/saved":      {"docs": "the page is the queries' only source"},
+	"cmd/saved":      {"docs": "the page is the queries' only source", "warehouse": "which SQL its engine is asked in"},
 	"trace/sandbox": {
 		"service":                "its HTTP face",
 		"telemetry":              "metrics",

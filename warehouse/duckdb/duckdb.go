@@ -57,9 +57,11 @@ type Engine struct {
 	executing *exclusive     // queries, and who needs their memory
 	reading   sync.WaitGroup // queries in progress
 
-	begin func(event.Stack, *transaction) // for tests: called before a transaction begins
-	fault func(*transaction) error        // for tests: fails a transaction half-way
-	folds func(beside bool) func(error)   // for tests: called before a checkpoint, and what it returns after it
+	begin  func(event.Stack, *transaction) // for tests: called before a transaction begins
+	fault  func(*transaction) error        // for tests: fails a transaction half-way
+	folds  func(beside bool) func(error)   // for tests: called before a checkpoint, and what it returns after it
+	buried func() error                    // for tests: called at the end of a transaction of an erasure
+	looked func()                          // for tests: called after an erasure has looked and before it buries
 
 	expireRows int64 // of a step of retention; tests take smaller ones
 

@@ -3,6 +3,7 @@ package duckdb
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,9 @@ const erasuresTable = `CREATE TABLE erasures ("at" TIMESTAMP NOT NULL, kind VARC
 
 // eraseBuckets bounds the frames that one transaction of an erasure changes, in buckets of digests: appends wait for it.
 const eraseBuckets = 8
+
+// erasePasses bounds how often an erasure looks for what was appended while it looked before.
+const erasePasses = 3
 
 // spot is where an event lies in any run.
 type spot struct {
@@ -59,17 +63,25 @@ func (e *Engine) Erase(ctx context.Context, who warehouse.Person, by string) (wa
 	fail := func(err error) (warehouse.Erased, error) {
 		return out, fmt.Errorf("warehouse: erase: %w", err)
 	}
-	spots, err := e.spots(ctx, who)
-	if err != nil {
-		return fail(err)
-	}
-	out.Events = len(spots)
-	for _, part := range together(spots, e.state.digestFrames()) {
-		if err := ctx.Err(); err != nil {
+	seen := map[spot]bool{}
+	for range erasePasses { // until nothing came meanwhile
+		spots, err := e.spots(ctx, who)
+		if err != nil {
 			return fail(err)
 		}
-		if err := e.alone(func(c *conn) error { return e.bury(c, part, &out) }); err != nil {
+		for _, s := range spots {
+			seen[s] = true
+		}
+		out.Events = len(seen)
+		if e.looked != nil {
+			e.looked()
+		}
+		buried, err := e.buryAll(ctx, seen, &out)
+		if err != nil {
 			return fail(err)
+		}
+		if !buried {
+			break
 		}
 	}
 	out.At = time.Now().UnixMicro()
@@ -78,7 +90,7 @@ func (e *Engine) Erase(ctx context.Context, who warehouse.Person, by string) (wa
 	for _, stack := range event.Stacks() {
 		rows, outcomes = rows+out.Rows[stack], outcomes+out.Outcomes[stack]
 	}
-	err = e.alone(func(c *conn) error {
+	err := e.alone(func(c *conn) error {
 		return c.transaction(func() error {
 			return c.run(`INSERT INTO erasures VALUES (make_timestamp(?), ?, ?, ?, ?, ?, ?, ?)`, out.At, who.Kind, out.Salt, out.Hash, by, out.Events, rows, outcomes)
 		})
@@ -90,6 +102,27 @@ func (e *Engine) Erase(ctx context.Context, who warehouse.Person, by string) (wa
 		return fail(err)
 	}
 	return out, nil
+}
+
+// buryAll makes tombstones at all spots where none are yet, and reports whether that was anything.
+func (e *Engine) buryAll(ctx context.Context, seen map[spot]bool, out *warehouse.Erased) (bool, error) {
+	spots := slices.SortedFunc(maps.Keys(seen), func(a, b spot) int { return a.Position.Compare(b.Position) })
+	total := func() (n uint64) {
+		for _, stack := range event.Stacks() {
+			n += out.Rows[stack] + out.Outcomes[stack]
+		}
+		return n
+	}
+	before := total()
+	for _, part := range together(spots, e.state.digestFrames()) {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		if err := e.alone(func(c *conn) error { return e.bury(c, part, out) }); err != nil {
+			return false, err
+		}
+	}
+	return total() > before, nil
 }
 
 // alone runs fn on a connection while nobody else writes.
@@ -196,8 +229,8 @@ func (e *Engine) bury(c *conn, part []spot, out *warehouse.Erased) error {
 				sql string
 				to  map[event.Stack]uint64
 			}{
-				{fmt.Sprintf(`UPDATE %s.raw SET event = '', data = '', "dataBytes" = NULL, context = '%s' `, stack, erasedContext) + where("raw"), rows},
-				{fmt.Sprintf(`UPDATE %s.outcomes_log SET event = '', reason = '%s', digest = 0, sent = NULL, answer = NULL `, stack, erasedReason) + where("outcomes_log"), outcomes},
+				{fmt.Sprintf(`UPDATE %s.raw SET event = '', data = '', "dataBytes" = NULL, context = '%s' `, stack, erasedContext) + where("raw") + " AND " + isRow, rows},
+				{fmt.Sprintf(`UPDATE %s.outcomes_log SET event = '', reason = '%s', digest = 0, sent = NULL, answer = NULL `, stack, erasedReason) + where("outcomes_log") + " AND " + isOutcome, outcomes},
 			} {
 				s, err := c.prepare(x.sql)
 				if err != nil {
@@ -210,9 +243,15 @@ func (e *Engine) bury(c *conn, part []spot, out *warehouse.Erased) error {
 				}
 				x.to[stack] = uint64(n)
 			}
+			if rows[stack]+outcomes[stack] == 0 {
+				continue
+			}
 			if err := redigest(c, stack, first, end, width); err != nil {
 				return err
 			}
+		}
+		if e.buried != nil {
+			return e.buried()
 		}
 		return nil
 	})
