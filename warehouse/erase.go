@@ -1,12 +1,17 @@
 package warehouse
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -42,6 +47,54 @@ func (p Person) Check() error {
 		return fmt.Errorf("the id is not UTF-8 or longer than %d bytes", maxPersonID)
 	}
 	return nil
+}
+
+// Key is the field of an event that holds the id.
+func (p Person) Key() string {
+	return map[string]string{ByDevice: "deviceId", ByUser: "userId"}[p.Kind]
+}
+
+// In reports whether an event as it was sent names the person: by any of its fields of that key, in any case (trace takes
+// the last of equal keys, raw_normalized shows the first), alone or within a list. What is no JSON object counts as the
+// person's if the id is anywhere in it.
+func (p Person) In(data []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	named := false
+	begin, err := d.Token()
+	if err == nil && begin != json.Delim('{') {
+		err = errors.New("no object")
+	}
+	for err == nil && d.More() {
+		var key json.Token
+		var value any
+		if key, err = d.Token(); err == nil {
+			err = d.Decode(&value)
+		}
+		named = named || err == nil && strings.EqualFold(key.(string), p.Key()) && p.is(value)
+	}
+	if err == nil {
+		_, err = d.Token() // its end
+	}
+	if err == nil && d.More() {
+		err = errors.New("more than one value")
+	}
+	return named || err != nil && bytes.Contains(data, []byte(p.ID))
+}
+
+// is reports whether a value is the id, or holds it.
+func (p Person) is(value any) bool {
+	switch v := value.(type) {
+	case string:
+		return v == p.ID
+	case json.Number:
+		return string(v) == p.ID
+	case []any:
+		return slices.ContainsFunc(v, p.is)
+	case map[string]any:
+		return slices.ContainsFunc(slices.Collect(maps.Values(v)), p.is)
+	}
+	return false
 }
 
 // Salted returns a random salt and the hash of the person under it, both in hexadecimal digits. Ids can be guessed, and

@@ -119,10 +119,13 @@ func (x *erasure) look(ctx context.Context, stack event.Stack, since uint64) err
 		return err
 	}
 	for _, d := range days {
-		err := x.ask(ctx, x.e.names.find(stack, x.who.Kind, d, since), func(r []any) error {
+		err := x.ask(ctx, x.e.names.find(stack, x.who, d, since), func(r []any) error {
+			if data, ok := r[4].(string); ok && !x.who.In([]byte(data)) {
+				return nil
+			}
 			x.found[spot{uint64(r[0].(int64)), event.Position{Frame: uint64(r[1].(int64)), Request: uint32(r[2].(int64)), Item: uint32(r[3].(int64))}}] = true
 			return nil
-		}, x.who.ID, x.who.ID, []byte(x.who.ID))
+		}, x.who.ID, []byte(x.who.ID))
 		if err != nil {
 			return fmt.Errorf("looking in %s: %w", x.e.names.table(rawLog.table(stack)), err)
 		}

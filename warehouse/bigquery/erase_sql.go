@@ -39,18 +39,16 @@ func (n names) days(t table) string {
 		"WHERE t.`timestamp` IS NOT NULL OR t.micros IS NOT NULL\nGROUP BY day\nORDER BY day"
 }
 
-// find selects the places of a person's events in a partition of a stack's raw_log, from a frame on; of replays, all of
-// them. The id is a parameter three times: as text, as text, as bytes. What is no JSON, or no UTF-8, counts as the
-// person's if the id is anywhere in it.
-func (n names) find(stack event.Stack, kind string, d calendarDay, since uint64) string {
-	id := map[string]string{warehouse.ByDevice: "deviceId", warehouse.ByUser: "userId"}[kind]
-	return "SELECT run, frame, request, item\nFROM (\n" +
-		"SELECT t.run, t.frame, t.request, t.item, t.data, t.dataBytes, JSON_QUERY(t.data, " + text(jsonPath([]string{id})) + ") AS id\n" +
-		"FROM " + n.table(rawLog.table(stack)) + " AS t\n" +
-		"WHERE " + d.within() + fmt.Sprintf(" AND t.erased IS NULL AND (t.frame >= %d OR t.run > 0)\n) AS r\n", since) +
-		"WHERE " + typed("id", "id") + " = ?\n" +
-		"  OR STRPOS(data, ?) > 0 AND SAFE.PARSE_JSON(data, wide_number_mode => 'round') IS NULL\n" +
-		"  OR STRPOS(dataBytes, ?) > 0"
+// find selects what may be a person's events in a partition of a stack's raw_log, from a frame on; of replays, all of
+// them. Its parameters are the id as text and as bytes. An id that is not there letter by letter is spelled with a
+// backslash, or the name of its field is; warehouse.Person.In tells which are meant. data is NULL where the id is in
+// what is no UTF-8.
+func (n names) find(stack event.Stack, who warehouse.Person, d calendarDay, since uint64) string {
+	return "SELECT run, frame, request, item, data\nFROM " + n.table(rawLog.table(stack)) + " AS t\n" +
+		"WHERE " + d.within() + fmt.Sprintf(" AND t.erased IS NULL AND (t.frame >= %d OR t.run > 0)\n", since) +
+		"  AND (STRPOS(t.data, ?) > 0 OR STRPOS(t.dataBytes, ?) > 0\n" +
+		"    OR REGEXP_CONTAINS(t.data, " + text(`(?i)"`+who.Key()+`"\s*:\s*("[^"]*\\|[\[{][^\\]*\\)`) + ")\n" +
+		"    OR REGEXP_CONTAINS(t.data, " + text(`\\[^"]*"\s*:`) + "))"
 }
 
 // at is the condition that a row of t lies at one of the spots, which are in order, and is no tombstone.

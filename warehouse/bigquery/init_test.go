@@ -78,7 +78,7 @@ func TestStatements(t *testing.T) {
 	spots := []spot{{0, event.Position{Frame: 7, Item: 1}}, {3, event.Position{Frame: 4611686018427387904, Request: 2}}}
 	erasing := []string{n.days(rawLog.table(event.Green))}
 	for _, kind := range []string{warehouse.ByUser, warehouse.ByDevice} {
-		erasing = append(erasing, n.find(event.Green, kind, 20521, 0), n.find(event.Green, kind, noDay, 4711))
+		erasing = append(erasing, n.find(event.Green, warehouse.Person{Kind: kind}, 20521, 0), n.find(event.Green, warehouse.Person{Kind: kind}, noDay, 4711))
 	}
 	for _, l := range logs {
 		erasing = append(erasing, n.locate(l.table(event.Green), spots), n.bury(l, event.Green, 20521, spots), n.bury(l, event.Green, noDay, spots))

@@ -64,6 +64,7 @@ func erasure(t *testing.T, w warehouse.Warehouse) {
 		15: []byte(`{"userId":"someone","event":"e","userId":"\u0061nna@mail.example","x":"Elm Street 7 \ud83d"}`),
 		16: []byte(`{"userID":"anna@mail.example","x":"Elm Street 7"}`),
 		18: []byte(`{"userId":["anna@mail.example"],"x":"Elm Street 7"}`),
+		25: []byte(`{"user\u0049d":"anna@mail.example","x":"Elm Street 7"}`),
 	}
 	others := map[int][]byte{
 		3:  []byte(`{"event":"e","userId":"hanna@mail.example"}`),

@@ -4,45 +4,33 @@ WHERE t.`timestamp` IS NOT NULL OR t.micros IS NOT NULL
 GROUP BY day
 ORDER BY day;
 
-SELECT run, frame, request, item
-FROM (
-SELECT t.run, t.frame, t.request, t.item, t.data, t.dataBytes, JSON_QUERY(t.data, '$."userId"') AS id
+SELECT run, frame, request, item, data
 FROM `my-project`.`shop_green`.`raw_log` AS t
 WHERE t.`timestamp` >= TIMESTAMP '2026-03-09 00:00:00+00' AND t.`timestamp` < TIMESTAMP '2026-03-10 00:00:00+00' AND t.erased IS NULL AND (t.frame >= 0 OR t.run > 0)
-) AS r
-WHERE CASE WHEN STARTS_WITH(id, '"') THEN JSON_VALUE(id, '$') WHEN REGEXP_CONTAINS(id, '^-?[0-9]+$') THEN id END = ?
-  OR STRPOS(data, ?) > 0 AND SAFE.PARSE_JSON(data, wide_number_mode => 'round') IS NULL
-  OR STRPOS(dataBytes, ?) > 0;
+  AND (STRPOS(t.data, ?) > 0 OR STRPOS(t.dataBytes, ?) > 0
+    OR REGEXP_CONTAINS(t.data, '(?i)"userId"\\s*:\\s*("[^"]*\\\\|[\\[{][^\\\\]*\\\\)')
+    OR REGEXP_CONTAINS(t.data, '\\\\[^"]*"\\s*:'));
 
-SELECT run, frame, request, item
-FROM (
-SELECT t.run, t.frame, t.request, t.item, t.data, t.dataBytes, JSON_QUERY(t.data, '$."userId"') AS id
+SELECT run, frame, request, item, data
 FROM `my-project`.`shop_green`.`raw_log` AS t
 WHERE t.`timestamp` IS NULL AND t.micros IS NOT NULL AND t.erased IS NULL AND (t.frame >= 4711 OR t.run > 0)
-) AS r
-WHERE CASE WHEN STARTS_WITH(id, '"') THEN JSON_VALUE(id, '$') WHEN REGEXP_CONTAINS(id, '^-?[0-9]+$') THEN id END = ?
-  OR STRPOS(data, ?) > 0 AND SAFE.PARSE_JSON(data, wide_number_mode => 'round') IS NULL
-  OR STRPOS(dataBytes, ?) > 0;
+  AND (STRPOS(t.data, ?) > 0 OR STRPOS(t.dataBytes, ?) > 0
+    OR REGEXP_CONTAINS(t.data, '(?i)"userId"\\s*:\\s*("[^"]*\\\\|[\\[{][^\\\\]*\\\\)')
+    OR REGEXP_CONTAINS(t.data, '\\\\[^"]*"\\s*:'));
 
-SELECT run, frame, request, item
-FROM (
-SELECT t.run, t.frame, t.request, t.item, t.data, t.dataBytes, JSON_QUERY(t.data, '$."deviceId"') AS id
+SELECT run, frame, request, item, data
 FROM `my-project`.`shop_green`.`raw_log` AS t
 WHERE t.`timestamp` >= TIMESTAMP '2026-03-09 00:00:00+00' AND t.`timestamp` < TIMESTAMP '2026-03-10 00:00:00+00' AND t.erased IS NULL AND (t.frame >= 0 OR t.run > 0)
-) AS r
-WHERE CASE WHEN STARTS_WITH(id, '"') THEN JSON_VALUE(id, '$') WHEN REGEXP_CONTAINS(id, '^-?[0-9]+$') THEN id END = ?
-  OR STRPOS(data, ?) > 0 AND SAFE.PARSE_JSON(data, wide_number_mode => 'round') IS NULL
-  OR STRPOS(dataBytes, ?) > 0;
+  AND (STRPOS(t.data, ?) > 0 OR STRPOS(t.dataBytes, ?) > 0
+    OR REGEXP_CONTAINS(t.data, '(?i)"deviceId"\\s*:\\s*("[^"]*\\\\|[\\[{][^\\\\]*\\\\)')
+    OR REGEXP_CONTAINS(t.data, '\\\\[^"]*"\\s*:'));
 
-SELECT run, frame, request, item
-FROM (
-SELECT t.run, t.frame, t.request, t.item, t.data, t.dataBytes, JSON_QUERY(t.data, '$."deviceId"') AS id
+SELECT run, frame, request, item, data
 FROM `my-project`.`shop_green`.`raw_log` AS t
 WHERE t.`timestamp` IS NULL AND t.micros IS NOT NULL AND t.erased IS NULL AND (t.frame >= 4711 OR t.run > 0)
-) AS r
-WHERE CASE WHEN STARTS_WITH(id, '"') THEN JSON_VALUE(id, '$') WHEN REGEXP_CONTAINS(id, '^-?[0-9]+$') THEN id END = ?
-  OR STRPOS(data, ?) > 0 AND SAFE.PARSE_JSON(data, wide_number_mode => 'round') IS NULL
-  OR STRPOS(dataBytes, ?) > 0;
+  AND (STRPOS(t.data, ?) > 0 OR STRPOS(t.dataBytes, ?) > 0
+    OR REGEXP_CONTAINS(t.data, '(?i)"deviceId"\\s*:\\s*("[^"]*\\\\|[\\[{][^\\\\]*\\\\)')
+    OR REGEXP_CONTAINS(t.data, '\\\\[^"]*"\\s*:'));
 
 SELECT DIV(UNIX_MICROS(t.`timestamp`), 86400000000) AS day, COUNT(*) AS n
 FROM `my-project`.`shop_green`.`raw_log` AS t
