@@ -253,7 +253,10 @@ func (c *collector) outcomeProfile(ctx context.Context, stack event.Stack, sink 
 			}
 		}
 	}
-	if strays := n.into(c.ev, stack, out); !strays {
+	c.telling.Lock() // the other side adds to the same stages
+	strays := n.into(c.ev, stack, out)
+	c.telling.Unlock()
+	if !strays {
 		return out, nil
 	}
 	err = c.query(ctx, c.sql.strays(stack, len(late) > 0, sink, stages, p, c.o.Examples), func(r *row) {
