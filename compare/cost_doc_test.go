@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -19,11 +20,14 @@ import (
 // recorder is BigQuery's engine, and what it was asked.
 type recorder struct {
 	*bigquery.Engine
+	mu    sync.Mutex // statements run two at a time
 	asked []string
 }
 
 func (r *recorder) Query(ctx context.Context, q warehouse.Query) (*warehouse.Rows, error) {
+	r.mu.Lock()
 	r.asked = append(r.asked, q.SQL)
+	r.mu.Unlock()
 	return r.Engine.Query(ctx, q)
 }
 
