@@ -104,7 +104,7 @@ func (e *Engine) foldOnce() error {
 	if err := c.transaction(func() error { return c.exec(forgetLines) }); err != nil {
 		return fmt.Errorf("lines of cursors: %w", err)
 	}
-	beside := e.crowded()
+	beside := !e.fullDue()
 	if !beside {
 		e.shared.Lock() // an append that is under way would keep it from being full
 		defer e.shared.Unlock()
@@ -137,9 +137,6 @@ func (e *Engine) foldOnce() error {
 	if err := syncFolder(filepath.Dir(e.o.Path)); err != nil {
 		return &commitError{fmt.Errorf("checkpoint: sync of the folder: %w", err)}
 	}
-	for _, w := range e.writers {
-		w.unfolded.Store(0)
-	}
 	if !beside {
 		e.full = time.Now()
 	}
@@ -151,10 +148,9 @@ func (e *Engine) foldOnce() error {
 const forgetLines = `DELETE FROM cursors_log AS l USING (SELECT stack, run, stage, max(step) AS step FROM cursors_log GROUP BY ALL) AS m ` +
 	`WHERE l.stack = m.stack AND l.run = m.run AND l.stage = m.stage AND l.step < m.step`
 
-// crowded reports whether some of what is in the log is the candidate's: live's appends should not wait for that.
-func (e *Engine) crowded() bool {
-	live := e.state.live()
-	return live != "" && time.Since(e.full) < fullEvery && e.writers[live.Other()].unfolded.Load() > 0
+// fullDue reports whether it is time for a full checkpoint; before the first control record nobody's appends come first.
+func (e *Engine) fullDue() bool {
+	return e.state.live() == "" || time.Since(e.full) >= fullEvery
 }
 
 // candidate reports whether a stack is not the one that is live.

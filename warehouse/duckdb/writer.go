@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	native "github.com/duckdb/duckdb-go-bindings"
@@ -29,8 +28,6 @@ type writer struct {
 	// Owned by run.
 	single  int // how many batches to try one at a time, since together they failed
 	commits int // since the rows were counted
-
-	unfolded atomic.Int64 // rows and outcomes since the log was folded; about, since a checkpoint may run beside
 
 	undigested map[key]int // rows since the last digest or opening; about, since a transaction may fail
 }
@@ -199,7 +196,6 @@ func (w *writer) attempt(try []*pending) (t *transaction, refused []refusal, ope
 	}
 	if err == nil {
 		w.e.state.commit(t)
-		w.unfolded.Add(int64(t.rows[rawRows] + t.rows[outcomes]))
 		w.e.metrics.committed(w.stack, t, time.Since(start))
 		return t, refused, w.e.opened, nil
 	}
