@@ -42,12 +42,29 @@ func serve(path string) error {
 	if err != nil {
 		return err
 	}
+	for range 2 { // DuckDB's checkpoints are of another kind while somebody reads
+		go read(e)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	fmt.Printf("listening on http://%s\n", l.Addr())
 	return service.Serve(context.Background(), telemetry.Discard(), l, served.Handler(served.Options{Warehouse: e, Secret: secret}), 0)
+}
+
+// read asks for all rows, again and again.
+func read(e *duckdb.Engine) {
+	for {
+		rows, err := e.Query(context.Background(), warehouse.Query{SQL: "SELECT count(*), sum(hash(a.data, b.data)) FROM green.raw AS a, (SELECT * FROM blue.raw LIMIT 300) AS b"})
+		if err != nil {
+			return
+		}
+		for err == nil {
+			_, err = rows.Next()
+		}
+		rows.Close()
+	}
 }
 
 // process is a running serve.
