@@ -129,7 +129,7 @@ func TestFileDoesNotGrow(t *testing.T) {
 	e.o.Retention = Retention{Raw: 1}
 	var sizes []int64
 	at := uint64(0)
-	for day := range 8 {
+	for day := range 16 {
 		now := today.AddDate(0, 0, day)
 		for range 5 {
 			b := dated(event.Green, warehouse.Raw, at, 4_000, now)
@@ -151,11 +151,12 @@ func TestFileDoesNotGrow(t *testing.T) {
 		sizes = append(sizes, info.Size()>>10)
 	}
 	t.Logf("file after each day, KiB: %v", sizes)
-	if got := table(t, e, "SELECT count(*), min(frame) FROM green.raw"); got != "40000 30" {
+	if got := table(t, e, "SELECT count(*), min(frame) FROM green.raw"); got != "40000 70" {
 		t.Errorf("rows, first frame: %s", got)
 	}
-	// Two days are there at once, a third before it expires, and a fourth until a checkpoint has freed it.
-	if sizes[7] > sizes[3]*5/4 {
+	// Two days are there at once, a third before it expires, and a fourth until a checkpoint has freed it; how many of them a
+	// checkpoint meets is chance.
+	if slices.Max(sizes[12:]) > slices.Max(sizes[3:8])*5/4 {
 		t.Errorf("the file grows: %v KiB", sizes)
 	}
 }
