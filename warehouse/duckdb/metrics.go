@@ -54,7 +54,7 @@ func newMetrics(r prometheus.Registerer, path string) *metrics {
 		reopened:  prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_reopened_total", Help: "Times the file was opened again after an error."}),
 		queries:   counter("queries_total", "Queries, by outcome.", "outcome"),
 		expired:   counter("expired_rows_total", "Rows that retention deleted.", "stack", "table"),
-		checkpoints: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sparrow_warehouse_checkpoint_seconds", Help: "Time it took to fold the log into the file; the live stack's appends go on meanwhile.",
+		checkpoints: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sparrow_warehouse_checkpoint_seconds", Help: "Time it took to fold the log into the file; appends wait for it.",
 			Buckets: prometheus.ExponentialBuckets(0.004, 2, 14)}),
 		foldedBytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_checkpoint_bytes_total", Help: "Bytes of log that were folded into the file."}),
 		unfolded:    counter("checkpoint_failures_total", "Times the log could not be folded into the file: failed, or busy, then for as long as a transaction and a query last.", "reason"),
