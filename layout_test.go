@@ -15,10 +15,11 @@ const module = "github.com/sparrowhq/sparrow/"
 // allowed states which of our packages a package may import, each with the reason. Imports follow the data: from the
 // leaves (event, telemetry) through journal and warehouse to the processes, and cmd ties them together.
 var allowed = map[string]map[string]string{
-	"event":      {},
-	"event/body": {},
-	"telemetry":  {},
-	"service":    {"telemetry": "a handler's panic is reported"},
+	"event":           {},
+	"event/body":      {},
+	"telemetry":       {},
+	"service":         {"telemetry": "a handler's panic is reported"},
+	"service/reserve": {},
 	"journal": {
 		"event":     "frames and control records are what it keeps",
 		"service":   "durable replacement of small files",
@@ -64,7 +65,7 @@ var allowed = map[string]map[string]string{
 		"service":   "its HTTP face",
 		"telemetry": "",
 	},
-	"mirror/peers": {"event": "its back ends take deliveries"},
+	"mirror/peers": {"event": "its back ends take deliveries", "service/reserve": "addresses for the programs it starts"},
 	"delivery": {
 		"event":     "deliveries are what it takes",
 		"warehouse": "the errors that an answer tells apart",

@@ -23,7 +23,7 @@ func TestBigQueryByHand(t *testing.T) {
 	defer google.Close()
 	bin := build(t, "./sparrow")
 	dir := t.TempDir()
-	a := freePorts(t, 8)
+	a := reserved(t, 8)
 	settings := filepath.Join(dir, "sparrow.yaml")
 	if err := os.WriteFile(settings, fmt.Appendf(nil, `
 data: %s

@@ -126,7 +126,7 @@ func TestReloadUnderUp(t *testing.T) {
 func TestMirrorOnSystemdSockets(t *testing.T) {
 	bin := build(t, "./sparrow")
 	dir := t.TempDir()
-	ports := freePorts(t, 3)
+	ports := reserved(t, 2)
 	s := settings{t, filepath.Join(dir, "sparrow.yaml")}
 	configure := func(maxBody int, more string) {
 		s.write("data: %s\nclients: {listen: %q, origins: [https://one.example], max_body: %d%s}\nadmin: {listen: %q}\njournal: {first_frame: 1}\n"+

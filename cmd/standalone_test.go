@@ -12,19 +12,16 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sparrowhq/sparrow/service/reserve"
 )
 
-// freePorts returns addresses that were free a moment ago, for programs that must be told theirs.
-func freePorts(t *testing.T, n int) []string {
+// reserved returns addresses for programs that must be told theirs; nobody else gets them while the test runs.
+func reserved(t *testing.T, n int) []string {
 	t.Helper()
 	var all []string
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		all = append(all, l.Addr().String())
+		all = append(all, reserve.ForTest(t))
 	}
 	return all
 }
@@ -44,7 +41,7 @@ func (f logFile) String() string {
 func TestProcessesByHand(t *testing.T) {
 	bin := build(t, "./sparrow")
 	dir := t.TempDir()
-	a := freePorts(t, 8)
+	a := reserved(t, 8)
 	pipeline := func(stack, property string) {
 		t.Helper()
 		text := fmt.Sprintf("sources: {dev: {keys: [dev], origins: [none]}}\nevents: {pageview: {properties: {pathname: url, %s: url}}}\ntrackers: {heap: {}}\n", property)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/service/reserve"
 	"github.com/sparrowhq/sparrow/telemetry"
 	"github.com/sparrowhq/sparrow/warehouse"
 	"github.com/sparrowhq/sparrow/warehouse/duckdb"
@@ -21,17 +22,18 @@ import (
 
 // warehouseProcess is a DuckDB warehouse behind its server, as a dispatcher meets it.
 type warehouseProcess struct {
-	t      testing.TB
-	path   string
-	engine *duckdb.Engine
-	server *httptest.Server
+	t       testing.TB
+	path    string
+	address string
+	engine  *duckdb.Engine
+	server  *httptest.Server
 	*served.Client
 }
 
 func startWarehouse(t testing.TB) *warehouseProcess {
 	t.Helper()
-	w := &warehouseProcess{t: t, path: filepath.Join(t.TempDir(), "warehouse", "warehouse.duckdb")}
-	w.open("127.0.0.1:0")
+	w := &warehouseProcess{t: t, path: filepath.Join(t.TempDir(), "warehouse", "warehouse.duckdb"), address: reserve.ForTest(t)}
+	w.open()
 	var err error
 	if w.Client, err = served.New(served.ClientOptions{URL: w.server.URL, Secret: secret}); err != nil {
 		t.Fatal(err)
@@ -43,17 +45,15 @@ func startWarehouse(t testing.TB) *warehouseProcess {
 	return w
 }
 
-func (w *warehouseProcess) open(address string) {
+func (w *warehouseProcess) open() {
 	w.t.Helper()
 	var err error
 	if w.engine, err = duckdb.Open(duckdb.Options{Path: w.path}); err != nil {
 		w.t.Fatal(err)
 	}
 	w.server = httptest.NewUnstartedServer(served.Handler(served.Options{Warehouse: w.engine, Secret: secret}))
-	if address != "127.0.0.1:0" {
-		w.server.Listener.Close()
-		w.server.Listener = listen(w.t, address)
-	}
+	w.server.Listener.Close()
+	w.server.Listener = listen(w.t, w.address)
 	w.server.Start()
 }
 
@@ -69,9 +69,8 @@ func (w *warehouseProcess) close() {
 // restart stops the warehouse's process and starts it again at its address.
 func (w *warehouseProcess) restart() {
 	w.t.Helper()
-	address := w.server.Listener.Addr().String()
 	w.close()
-	w.open(address)
+	w.open()
 }
 
 // row is a row of raw, as SQL sees it; data holds dataBytes where that is set.

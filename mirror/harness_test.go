@@ -20,6 +20,7 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/service"
+	"github.com/sparrowhq/sparrow/service/reserve"
 	"github.com/sparrowhq/sparrow/telemetry"
 )
 
@@ -69,7 +70,7 @@ type rig struct {
 func newRig(t testing.TB, name event.Stack) *rig {
 	s := &rig{t: t, name: name, journals: map[string]journalSeen{}, controls: map[uint64][]byte{}, changed: make(chan struct{}),
 		build: event.Build{ID: string(name) + "-build", Version: "1"}}
-	s.listen("127.0.0.1:0")
+	s.listen(reserve.ForTest(t))
 	t.Cleanup(s.stop)
 	return s
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/service/reserve"
 	"github.com/sparrowhq/sparrow/telemetry"
 )
 
@@ -50,11 +51,9 @@ func runChild() {
 func TestKill(t *testing.T) {
 	b := &bench{t: t, green: newRig(t, event.Green), blue: newRig(t, event.Blue)}
 	dir := t.TempDir()
-	clients, admin := localListener(t), localListener(t)
+	clients, admin := reserve.ForTest(t), reserve.ForTest(t)
 	env := append(os.Environ(), "SPARROW_TEST_CHILD="+dir, "SPARROW_TEST_GREEN="+b.green.url(), "SPARROW_TEST_BLUE="+b.blue.url(),
-		"SPARROW_TEST_CLIENTS="+clients.Addr().String(), "SPARROW_TEST_ADMIN="+admin.Addr().String())
-	clients.Close()
-	admin.Close()
+		"SPARROW_TEST_CLIENTS="+clients, "SPARROW_TEST_ADMIN="+admin)
 	b.options = testOptions(dir, b.green.url(), b.blue.url())
 	acked := map[uuid.UUID]bool{}
 	var mu sync.Mutex
@@ -66,7 +65,7 @@ func TestKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.http = newClient()
-		b.clients = "http://" + clients.Addr().String()
+		b.clients = "http://" + clients
 		before := len(b.green.got())
 		var wg sync.WaitGroup
 		stop := make(chan struct{})

@@ -23,6 +23,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/service/reserve"
 )
 
 // shop is an ordinary HTTP service that knows nothing of Sparrow. Its faults are scripted.
@@ -54,7 +55,7 @@ func (v visit) id() uuid.UUID { return uuid.MustParse(v.header.Get("Sparrow-Requ
 
 func newShop(t testing.TB) *shop {
 	s := &shop{t: t, at: map[string]int{}, changed: make(chan struct{})}
-	s.listen("127.0.0.1:0")
+	s.listen(reserve.ForTest(t))
 	t.Cleanup(s.stop)
 	return s
 }
@@ -587,11 +588,9 @@ func TestKillBeforeAnHTTPStack(t *testing.T) {
 	s := newShop(t)
 	b := &bench{t: t, green: newRig(t, event.Green), blue: newRig(t, event.Blue)}
 	dir := t.TempDir()
-	clients, admin := localListener(t), localListener(t)
+	clients, admin := reserve.ForTest(t), reserve.ForTest(t)
 	env := append(os.Environ(), "SPARROW_TEST_CHILD="+dir, "SPARROW_TEST_GREEN="+b.green.url(), "SPARROW_TEST_BLUE=http://"+s.addr,
-		"SPARROW_TEST_PROTOCOL=http", "SPARROW_TEST_CLIENTS="+clients.Addr().String(), "SPARROW_TEST_ADMIN="+admin.Addr().String())
-	clients.Close()
-	admin.Close()
+		"SPARROW_TEST_PROTOCOL=http", "SPARROW_TEST_CLIENTS="+clients, "SPARROW_TEST_ADMIN="+admin)
 	acked := map[uuid.UUID]bool{}
 	var mu sync.Mutex
 	const kills = 3
@@ -603,7 +602,7 @@ func TestKillBeforeAnHTTPStack(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.http = newClient()
-		b.clients = "http://" + clients.Addr().String()
+		b.clients = "http://" + clients
 		before := len(s.visits())
 		var wg sync.WaitGroup
 		stop := make(chan struct{})

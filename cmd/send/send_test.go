@@ -21,6 +21,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/gzip"
 	"go.uber.org/goleak"
+
+	"github.com/sparrowhq/sparrow/service/reserve"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -433,12 +435,7 @@ func TestOverRealSockets(t *testing.T) {
 }
 
 func TestNobodyThere(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	s, err := New(Options{URL: "http://" + l.Addr().String(), Source: numbered(1), Retries: 1})
+	s, err := New(Options{URL: "http://" + reserve.ForTest(t), Source: numbered(1), Retries: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,16 +17,14 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sparrowhq/sparrow/service/reserve"
 )
 
-// freeAddr returns a loopback address that was free a moment ago.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
+// reserved returns a loopback address that nobody else gets until this program ends.
+func reserved() (string, error) {
+	address, _, err := reserve.Address()
+	return address, err
 }
 
 // process is a child that is stopped by its process id.
@@ -98,7 +96,7 @@ func startPair() (*pair, error) {
 	for i, stack := range []string{"green", "blue"} {
 		for _, addr := range []*string{&p.traffic[i], &p.orders[i]} {
 			var err error
-			if *addr, err = freeAddr(); err != nil {
+			if *addr, err = reserved(); err != nil {
 				return nil, err
 			}
 		}
@@ -223,10 +221,10 @@ func startSparrow(bin, protocol string) (*variant, error) {
 	if v.back, err = startPair(); err != nil {
 		return nil, err
 	}
-	if v.addr, err = freeAddr(); err != nil {
+	if v.addr, err = reserved(); err != nil {
 		return nil, err
 	}
-	admin, err := freeAddr()
+	admin, err := reserved()
 	if err != nil {
 		return nil, err
 	}
@@ -266,7 +264,7 @@ func startNginx(mirror bool) (*variant, error) {
 	if v.back, err = startPair(); err != nil {
 		return nil, err
 	}
-	if v.addr, err = freeAddr(); err != nil {
+	if v.addr, err = reserved(); err != nil {
 		return nil, err
 	}
 	if v.dir, err = os.MkdirTemp("", "nginx-peers-"); err != nil {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/service/reserve"
 	"github.com/sparrowhq/sparrow/telemetry"
 	"github.com/sparrowhq/sparrow/warehouse"
 	"github.com/sparrowhq/sparrow/warehouse/served"
@@ -346,12 +346,7 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("address %q is taken", url)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	c, err := served.New(served.ClientOptions{URL: "http://" + l.Addr().String(), Secret: secret})
+	c, err := served.New(served.ClientOptions{URL: "http://" + reserve.ForTest(t), Secret: secret})
 	if err != nil {
 		t.Fatal(err)
 	}
