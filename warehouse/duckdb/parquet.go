@@ -16,13 +16,15 @@ import (
 
 // Parquet writes rows to a Parquet file whose columns BigQuery loads as what they are: times as TIMESTAMP (microseconds,
 // UTC), whole numbers as INT64, bytes as BYTES. The file appears whole under its name, synced, or not at all. Rows are
-// gathered in a folder beside it, not in memory. It has a DuckDB of its own and touches no warehouse.
+// gathered in a folder beside it, not in memory; what a killed process left of such folders there is removed. It has a DuckDB
+// of its own and touches no warehouse.
 type Parquet struct {
-	path, folder string
-	db           *database
-	conn         *conn
-	rows         *appender
-	columns      []warehouse.Column
+	path    string
+	folder  *folder
+	db      *database
+	conn    *conn
+	rows    *appender
+	columns []warehouse.Column
 }
 
 // BigQueryType returns the BigQuery type as which a column of an answer is loaded; empty: none that holds it exactly.
@@ -73,11 +75,12 @@ func CreateParquet(path string, columns []warehouse.Column) (_ *Parquet, err err
 		list = append(list, fmt.Sprintf(`"%s" %s`, strings.ReplaceAll(c.Name, `"`, `""`), t))
 		nullable = append(nullable, i)
 	}
-	if p.folder, err = os.MkdirTemp(filepath.Dir(path), "."+filepath.Base(path)+".*"); err != nil {
+	removeLeft(filepath.Dir(path))
+	if p.folder, err = newFolder(path); err != nil {
 		return fail(err)
 	}
-	p.db, err = openNative(filepath.Join(p.folder, "rows"), map[string]string{
-		"memory_limit": "256MiB", "threads": "1", "temp_directory": filepath.Join(p.folder, "tmp"), "preserve_insertion_order": "true",
+	p.db, err = openNative(filepath.Join(p.folder.path, "rows"), map[string]string{
+		"memory_limit": "256MiB", "threads": "1", "temp_directory": filepath.Join(p.folder.path, "tmp"), "preserve_insertion_order": "true",
 		"autoinstall_known_extensions": "false", "autoload_known_extensions": "false",
 	})
 	if err != nil {
@@ -178,7 +181,7 @@ func (p *Parquet) finish() error {
 	if err := p.rows.flush(); err != nil {
 		return err
 	}
-	tmp := filepath.Join(p.folder, "parquet")
+	tmp := filepath.Join(p.folder.path, "parquet")
 	if err := p.conn.exec(fmt.Sprintf("COPY rows TO '%s' (FORMAT parquet, COMPRESSION zstd)", strings.ReplaceAll(tmp, "'", "''"))); err != nil {
 		return err
 	}
@@ -211,10 +214,10 @@ func (p *Parquet) Close() error {
 		p.db.close()
 		p.db = nil
 	}
-	if p.folder == "" {
+	if p.folder == nil {
 		return nil
 	}
-	return os.RemoveAll(p.folder)
+	return p.folder.remove()
 }
 
 func syncFile(path string) error {
