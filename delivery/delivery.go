@@ -77,6 +77,7 @@ type Endpoint struct {
 	o Options
 	// admitted holds one token a delivery that is in progress or waits; turn holds one while it is in progress.
 	admitted, turn chan struct{}
+	outage         telemetry.Outage
 }
 
 // New returns an endpoint. It starts no goroutine.
@@ -134,6 +135,7 @@ func (e *Endpoint) take(w http.ResponseWriter, r *http.Request) int {
 	if err != nil {
 		return e.answerFailure(r.Context(), w, dl, err)
 	}
+	e.outage.Over(e.o.Telemetry, "deliveries are made durable again")
 	service.JSON(w, map[string]any{"cursor": cursor, "build": e.o.Receiver.Build(), "stack": e.o.Stack})
 	return http.StatusOK
 }
@@ -186,7 +188,7 @@ func (e *Endpoint) answerFailure(ctx context.Context, w http.ResponseWriter, dl 
 		return http.StatusServiceUnavailable
 	case errors.Is(err, warehouse.ErrBusy):
 	default:
-		e.o.Telemetry.Failure("a delivery could not be made durable", err, where...)
+		e.outage.Failed(e.o.Telemetry, "a delivery could not be made durable", err, where...) // it comes again
 	}
 	service.Problem(w, http.StatusServiceUnavailable, err.Error())
 	return http.StatusServiceUnavailable

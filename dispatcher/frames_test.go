@@ -19,6 +19,7 @@ import (
 	"github.com/sparrowhq/sparrow/dispatcher"
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/service"
+	"github.com/sparrowhq/sparrow/telemetry"
 	"github.com/sparrowhq/sparrow/warehouse"
 )
 
@@ -168,6 +169,37 @@ func TestFailureBetweenParts(t *testing.T) {
 	s.sendWhole(d)
 	if got, want := requestsAt(m.raw()), []string{"1.0", "1.1", "1.2", "2.0", "2.1", "2.2"}; !slices.Equal(got, want) {
 		t.Errorf("requests %v, want %v", got, want)
+	}
+}
+
+// A delivery that comes again because it could not be made durable is no error for the log: a warning when that begins, a
+// word when it is over.
+func TestWhatIsTriedAgainIsSaidOnce(t *testing.T) {
+	var log bytes.Buffer
+	tel, err := telemetry.New(telemetry.Options{Process: "dispatcher", Output: &log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMemory()
+	o := options(m)
+	o.Telemetry = tel
+	m.before = func(context.Context, *warehouse.Batch) error { return errors.New("out of order") }
+	d, err := dispatcher.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, d.Handler(), telemetry.Discard())
+	one := delivery(small(t, 1, 1))
+	for range 5 {
+		if got := s.send(one); got.Status != http.StatusServiceUnavailable {
+			t.Fatalf("%+v", got)
+		}
+	}
+	m.before = nil
+	s.sendWhole(one)
+	s.sendWhole(delivery(small(t, 2, 1)))
+	if text := log.String(); strings.Count(text, "level=") != 2 || !strings.Contains(text, "level=WARN msg=\"a delivery could not be made durable; trying again\"") || !strings.Contains(text, "level=INFO msg=\"deliveries are made durable again\"") {
+		t.Errorf("the log:\n%s", text)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/telemetry"
 	"github.com/sparrowhq/sparrow/trace/backlog"
 	"github.com/sparrowhq/sparrow/trace/tracker"
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -16,6 +17,8 @@ type head struct {
 	sink  tracker.Sink  // empty: for all, which are not sent
 	room  chan struct{} // cap 1: to read on
 	retry chan struct{} // cap 1: to send dead letters again
+
+	unread telemetry.Outage
 
 	next      uint64 // the message to read
 	flying    int    // rows handed to the sender, without a durable result

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/telemetry"
 	"github.com/sparrowhq/sparrow/trace/backlog"
 	"github.com/sparrowhq/sparrow/trace/tracker"
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -44,7 +45,8 @@ type lane struct {
 	asked     chan struct{} // closed when the warehouse has said where the lane's stages stand
 
 	known, ripe chan struct{} // cap 1: to settle; to ship
-	heads       []*head       // one for each sink; for stage trace, one for all
+	unsettled   telemetry.Outage
+	heads       []*head // one for each sink; for stage trace, one for all
 
 	mu        sync.Mutex
 	queue     []*work                       // guarded by mu: messages that some head has read, and not wholly shipped, in order, without gaps

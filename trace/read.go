@@ -101,14 +101,15 @@ func (l *lane) broken(noted *error, err error) {
 	l.t.o.Telemetry.Failure("a lane cannot go on", err, slog.String("tracker", l.name))
 }
 
-// stalled notes why h does not read on, nil if it does. It says so once.
+// stalled notes why h does not read on, nil if it does.
 func (l *lane) stalled(h *head, err error) {
 	l.mu.Lock()
-	before := h.bug
 	h.bug = err
 	l.mu.Unlock()
-	if err != nil && before == nil {
-		l.t.o.Telemetry.Failure("a lane cannot read its backlog; trying again", err, slog.String("tracker", l.name))
+	if err != nil {
+		h.unread.Failed(l.t.o.Telemetry, "a lane cannot read its backlog", err, slog.String("tracker", l.name))
+	} else {
+		h.unread.Over(l.t.o.Telemetry, "a lane reads its backlog again", slog.String("tracker", l.name))
 	}
 }
 

@@ -117,21 +117,20 @@ func (l *lane) settle() {
 				l.roomLocked()
 			}
 		}
-		before := l.settleErr
 		l.settleErr = err
 		l.mu.Unlock()
 		for _, done := range waiting {
 			done <- err
 		}
-		switch {
-		case err == nil && ended:
-			return
-		case err == nil:
+		if err == nil {
+			l.unsettled.Over(l.t.o.Telemetry, "results are made durable again", slog.String("tracker", l.name))
+			if ended {
+				return
+			}
 			wait = least
 			continue
-		case before == nil:
-			l.t.o.Telemetry.Failure("results cannot be made durable; trying again", err, slog.String("tracker", l.name))
 		}
+		l.unsettled.Failed(l.t.o.Telemetry, "results cannot be made durable", err, slog.String("tracker", l.name))
 		if ended {
 			return // what is not durable is found out by the next process: it is sent again
 		}

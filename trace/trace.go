@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/sparrowhq/sparrow/delivery"
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/telemetry"
 	"github.com/sparrowhq/sparrow/trace/backlog"
 	"github.com/sparrowhq/sparrow/trace/pipeline"
 	"github.com/sparrowhq/sparrow/trace/tracker"
@@ -145,15 +145,17 @@ func (t *Trace) makeLanes() ([]*lane, error) {
 // start begins the backlog if it is new, and starts the lanes.
 func (t *Trace) start(lanes []*lane) {
 	wait := 200 * time.Millisecond
+	var outage telemetry.Outage
 	for {
 		err := t.beginAll(lanes)
 		if err == nil {
+			outage.Over(t.o.Telemetry, "trace has begun")
 			break
 		}
 		t.mu.Lock()
 		t.begin = err
 		t.mu.Unlock()
-		t.o.Telemetry.Log.Warn("trace cannot begin yet", "error", err)
+		outage.Failed(t.o.Telemetry, "trace cannot begin", err)
 		if !t.rest(wait) {
 			for _, l := range lanes {
 				l.closeSender()
@@ -328,6 +330,7 @@ func (t *Trace) Close() error {
 
 // normalise tells the warehouse the columns of raw_normalized, at the start and after each reload, until it takes them.
 func (t *Trace) normalise() {
+	var outage telemetry.Outage
 	for {
 		c := t.inForce.Load().pipeline.Config()
 		wait := time.Second
@@ -336,14 +339,14 @@ func (t *Trace) normalise() {
 			err := t.o.Warehouse.Normalise(ctx, t.o.Stack, properties(c.Columns()))
 			cancel()
 			t.mu.Lock()
-			before := t.normal
 			t.normal = err
 			t.mu.Unlock()
 			if err == nil {
+				outage.Over(t.o.Telemetry, "the warehouse takes the columns of raw_normalized")
 				break
 			}
-			if t.reading.Err() == nil && (before == nil || before.Error() != err.Error()) {
-				t.o.Telemetry.Log.Warn("the warehouse did not take the columns of raw_normalized; trying again", slog.Any("error", err))
+			if t.reading.Err() == nil {
+				outage.Failed(t.o.Telemetry, "the warehouse does not take the columns of raw_normalized", err)
 			}
 			if !t.rest(wait) {
 				return
