@@ -93,6 +93,14 @@ func TestFailClosed(t *testing.T) {
 				return true
 			})
 		}, exit: 3, says: "ran 2 builds"},
+		{name: "two builds wrote live's rows", do: func(w *world) {
+			w.alter(event.Green, func(i int, r *warehouse.Row) bool {
+				if i > 500 {
+					r.Build = "cccc"
+				}
+				return true
+			})
+		}, exit: 3, says: "live (green) ran 2 builds"},
 		{name: "another build than the declared one", do: func(w *world) {
 			w.alter(event.Blue, func(_ int, r *warehouse.Row) bool { r.Build = "cccc"; return true })
 		}, exit: 3, says: "declared candidate is"},
