@@ -1,9 +1,12 @@
 package compare
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/sparrowhq/sparrow/warehouse"
 )
 
 // TestExpiredDays compares windows that reach into days that retention deleted: it is said, never counted as events that
@@ -36,5 +39,32 @@ func TestExpiredDays(t *testing.T) {
 				t.Errorf("what is kept: %s, %s, %v", v.Outcome, v.Summary, ev.Unsettled)
 			}
 		})
+	}
+}
+
+// forgetful is a warehouse whose retention deletes a day between the first statement that asks about that and the next.
+type forgetful struct {
+	Warehouse
+	asked int
+}
+
+func (f *forgetful) Query(ctx context.Context, q warehouse.Query) (*warehouse.Rows, error) {
+	if strings.Contains(q.SQL, "FROM expired") {
+		if f.asked++; f.asked > 1 {
+			q.SQL = strings.Replace(q.SQL, "FROM expired", `FROM (SELECT 'raw' AS "table", DATE '2026-01-02' AS "day", 3 AS "first", 11 AS "last")`, 1)
+		}
+	}
+	return f.Warehouse.Query(ctx, q)
+}
+
+// TestExpiresWhileReading has retention delete a day of the window after compare has looked: both sides lose the same, so
+// that nothing differs, and all the same it is no PASS.
+func TestExpiresWhileReading(t *testing.T) {
+	w := newWorld(t)
+	w.many(200, "pageview", "click")
+	e := &forgetful{Warehouse: w.store()}
+	ev, v := w.verdict(e, Options{})
+	if v.Outcome != Inconclusive || len(ev.Unsettled) != 1 || !strings.Contains(ev.Unsettled[0], "raw rows up to 2026-01-02, frame 11, were deleted") {
+		t.Errorf("%s, %s; %q, after %d questions", v.Outcome, v.Summary, ev.Unsettled, e.asked)
 	}
 }
