@@ -120,14 +120,14 @@ func (e *Engine) foldOnce() error {
 			return err
 		}
 	}
+	if err := e.undo.save(c); err != nil {
+		return fmt.Errorf("blocks that a crash could tear: %w", err)
+	}
 	ended := func(error) {}
 	if e.folds != nil {
 		ended = e.folds(beside)
 	}
-	err = e.undo.save(c)
-	if err == nil {
-		err = c.exec("CHECKPOINT")
-	}
+	err = c.exec("CHECKPOINT")
 	ended(err)
 	if err != nil && isKind(err, native.ErrorTypeTransaction) && strings.Contains(err.Error(), "write transactions active") {
 		return fmt.Errorf("%w: %w", errFolding, err)

@@ -63,6 +63,33 @@ func TestLiveAppendsDuringACheckpoint(t *testing.T) {
 	}
 }
 
+// TestHugeAppendWaitsForACheckpoint: DuckDB would write of it before COMMIT.
+func TestHugeAppendWaitsForACheckpoint(t *testing.T) {
+	e := twoStacks(t, Options{settings: slowCheckpoints(300), LiveRows: 2 * groupRows})
+	begun, over := make(chan struct{}), make(chan struct{})
+	e.folds = func(beside bool) func(error) {
+		if !beside {
+			t.Error("the checkpoint is one that keeps live out anyway")
+		}
+		close(begun)
+		return func(error) { close(over) }
+	}
+	folded := make(chan error, 1)
+	go func() { folded <- e.checkpoint() }()
+	<-begun
+	e.begin = func(event.Stack, *transaction) {
+		select {
+		case <-over:
+		default:
+			t.Error("an append of a whole group of rows did not wait")
+		}
+	}
+	_, err := e.Append(t.Context(), frames(event.Green, 2, 3, groupRows))
+	if err := errors.Join(err, <-folded); err != nil {
+		t.Error(err)
+	}
+}
+
 // appendsBeside runs one checkpoint, and reports whether the live stack's appends were all done before its end.
 func appendsBeside(t *testing.T, e *Engine) bool {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/sparrowhq/sparrow/event"
 )
@@ -134,6 +135,9 @@ func (e *Engine) closeAll() error {
 		err = fmt.Errorf("warehouse %s: checkpoint: %w", e.o.Path, cerr)
 	}
 	e.release()
+	if err == nil {
+		os.Remove(undoPath(e.o.Path)) // of no use; if it stays, of no harm
+	}
 	e.failed = ErrClosed
 	return err
 }

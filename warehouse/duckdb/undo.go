@@ -15,7 +15,7 @@ import (
 
 // A checkpoint of DuckDB 1.5 writes what is new into free blocks, and last a header that names them; but the blocks that
 // hold its metadata it writes in place, as soon as they have any room. A kill or a power cut amid such a write leaves a
-// block of which neither the old nor the new is whole, and with it a file that does not open: one kill in some 150, if
+// block of which neither the old nor the new is whole, and with it a file that does not open: one kill in some 270, if
 // checkpoints run all the time. So their before-images are put into an undo file first, and put back when the file is next
 // opened, as far as they are torn. See docs/decisions/0021-checkpoints.md.
 
@@ -55,12 +55,15 @@ func (u *undo) save(c *conn) error {
 	if now == nil {
 		return fmt.Errorf("%s: neither header is whole", u.path)
 	}
-	size := blockSize(now)
+	size, err := blockSize(now)
+	if err != nil {
+		return fmt.Errorf("header of %s: %w", u.path, err)
+	}
 	var image bytes.Buffer
 	image.WriteString(undoMagic)
 	image.Write(now)
 	block := make([]byte, size)
-	err := c.rows("SELECT block_id FROM pragma_metadata_info() WHERE free_blocks > 0 ORDER BY 1", nil, func(r []any) error {
+	err = c.rows("SELECT block_id FROM pragma_metadata_info() WHERE free_blocks > 0 ORDER BY 1", nil, func(r []any) error {
 		id := r[0].(int64)
 		n, err := u.file.ReadAt(block, offset(id, size))
 		if errors.Is(err, io.EOF) && n < len(block) {
@@ -141,7 +144,10 @@ func putBack(path string) (torn int, err error) {
 	if !bytes.Equal(was, newest(head)) {
 		return 0, nil // the checkpoint ended, or this is another file
 	}
-	size := blockSize(was)
+	size, err := blockSize(was)
+	if err != nil {
+		return 0, err
+	}
 	have := make([]byte, size)
 	for ; len(body) >= 8+size; body = body[8+size:] {
 		at := offset(int64(binary.LittleEndian.Uint64(body)), size)
@@ -175,7 +181,13 @@ func newest(head []byte) (page []byte) {
 
 // blockSize is the size of a block, by a header: after the checksum come the iteration, the first metadata block, the
 // list of free blocks, the number of blocks, and this.
-func blockSize(page []byte) int { return int(binary.LittleEndian.Uint64(page[8+4*8:])) }
+func blockSize(page []byte) (int, error) {
+	n := binary.LittleEndian.Uint64(page[8+4*8:])
+	if n < pageSize || n > 1<<20 || n%pageSize != 0 {
+		return 0, fmt.Errorf("blocks of %d bytes", n)
+	}
+	return int(n), nil
+}
 
 // offset is where a block is.
 func offset(id int64, size int) int64 { return headerSize + id*int64(size) }
