@@ -7,6 +7,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -49,13 +50,15 @@ func TestWhatNobodyHeardWasNotSent(t *testing.T) {
 
 // A vendor whose answer begins and never ends holds a call for as long as a call may take, and the lane no longer.
 func TestAnswerWithoutAnEnd(t *testing.T) {
+	over := make(chan struct{})
 	vendor := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "1000")
 		w.WriteHeader(http.StatusOK)
 		http.NewResponseController(w).Flush()
-		<-r.Context().Done()
+		<-over
 	}))
 	defer vendor.Close()
+	defer close(over)
 	s := startSender(t, tracker.Options{Vendor: heap.New(), NoPacing: true, Timeout: 300 * time.Millisecond,
 		Credentials: map[tracker.Sink]tracker.Credential{tracker.Production: {URL: vendor.URL, Key: "k"}}})
 	s.send(items(5, 1, tracker.Production)...)
@@ -69,16 +72,18 @@ func TestAnswerWithoutAnEnd(t *testing.T) {
 // A vendor that fails is asked by one call at a time whether it is back, however many events wait.
 func TestOneCallAsksWhetherTheVendorIsBack(t *testing.T) {
 	var calls atomic.Int64
-	asked, answer := make(chan struct{}, 100), make(chan struct{})
+	asked, answers := make(chan struct{}, 100), make(chan struct{})
+	answer := sync.OnceFunc(func() { close(answers) })
 	vendor := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if calls.Add(1) <= 20 {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
 		asked <- struct{}{}
-		<-answer
+		<-answers
 	}))
 	defer vendor.Close()
+	defer answer()
 	s := startSender(t, tracker.Options{Vendor: heap.New(), NoPacing: true, Trips: 2, Events: 1,
 		Credentials: map[tracker.Sink]tracker.Credential{tracker.Production: {URL: vendor.URL, Key: "k"}}})
 	s.send(items(50, 50, tracker.Production)...)
@@ -89,7 +94,7 @@ func TestOneCallAsksWhetherTheVendorIsBack(t *testing.T) {
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	close(answer)
+	answer()
 	for p, r := range s.all(50) {
 		if r.Outcome != tracker.Delivered {
 			t.Errorf("%v: %s", p, js(r))
