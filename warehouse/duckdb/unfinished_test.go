@@ -26,7 +26,7 @@ func TestFolderIsHeldFromItsFirstMoment(t *testing.T) {
 	}
 	for range 4 {
 		makers.Go(func() {
-			for range 300 {
+			for range 100 {
 				f, err := newFolder(filepath.Join(dir, "x.parquet"))
 				if err != nil {
 					t.Error(err)
