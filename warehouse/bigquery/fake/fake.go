@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 
 	"cloud.google.com/go/bigquery/storage/apiv1/storagepb"
@@ -130,6 +131,19 @@ func (s *Server) Statements() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.asked)
+}
+
+// Jobs returns how many query jobs there are whose statement has part in it. A job that is asked for again is one.
+func (s *Server) Jobs(part string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, j := range s.jobs {
+		if strings.Contains(j.config.Query.Query, part) {
+			n++
+		}
+	}
+	return n
 }
 
 // Exec runs a statement of DuckDB's on what is stored, for tests that look or interfere from outside.

@@ -31,7 +31,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &problem{http.StatusUnauthorized, "authError", "Invalid Credentials"})
 		return
 	}
-	f := s.strike(call)
+	f := s.strike(call, body)
 	switch f.Kind {
 	case RequestLost:
 		panic(http.ErrAbortHandler)
@@ -47,6 +47,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case Unauthenticated:
 		refuse(w, &problem{http.StatusUnauthorized, "authError", "Invalid Credentials"})
 		return
+	case JobFails:
+		handler = s.insertFailing
 	case Refused:
 		refuse(w, &problem{http.StatusBadRequest, "invalid", "refused by fault"})
 		return
@@ -110,6 +112,15 @@ func refuse(w http.ResponseWriter, p *problem) {
 }
 
 func (s *Server) insertJob(r *http.Request, _ []string, body []byte) (any, *problem) {
+	return s.addJob(r, body, nil)
+}
+
+func (s *Server) insertFailing(r *http.Request, _ []string, body []byte) (any, *problem) {
+	return s.addJob(r, body, &problem{http.StatusBadRequest, "jobBackendError", "The job encountered an error during execution. Retrying the job may solve the problem."})
+}
+
+// addJob makes a job, which fails with fault if there is one.
+func (s *Server) addJob(r *http.Request, body []byte, fault *problem) (any, *problem) {
 	var in bq.Job
 	if err := json.Unmarshal(body, &in); err != nil || in.Configuration == nil || in.Configuration.Query == nil {
 		return nil, &problem{http.StatusBadRequest, "invalid", "the fake has query jobs only"}
@@ -124,6 +135,9 @@ func (s *Server) insertJob(r *http.Request, _ []string, body []byte) (any, *prob
 		in.Statistics = s.statistics(st.kind)
 		return in, nil
 	}
+	if fault != nil {
+		p = fault
+	}
 	j := &job{config: in.Configuration, done: make(chan struct{})}
 	if st != nil {
 		j.kind = st.kind
@@ -132,9 +146,6 @@ func (s *Server) insertJob(r *http.Request, _ []string, body []byte) (any, *prob
 		j.id = in.JobReference.JobId
 	}
 	s.mu.Lock()
-	if !strings.HasPrefix(j.id, "sparrow_query_") {
-		s.asked = append(s.asked, in.Configuration.Query.Query)
-	}
 	if j.id == "" {
 		s.serial++
 		j.id = fmt.Sprintf("job_%d", s.serial)
@@ -142,6 +153,9 @@ func (s *Server) insertJob(r *http.Request, _ []string, body []byte) (any, *prob
 	if s.jobs[j.id] != nil {
 		s.mu.Unlock()
 		return nil, &problem{http.StatusConflict, "duplicate", "Already Exists: Job " + s.o.Project + ":US." + j.id}
+	}
+	if !strings.HasPrefix(j.id, "sparrow_query_") {
+		s.asked = append(s.asked, in.Configuration.Query.Query)
 	}
 	if p == nil {
 		s.start(j, st)
