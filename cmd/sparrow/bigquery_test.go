@@ -89,3 +89,58 @@ func TestProofBigQuery(t *testing.T) {
 		t.Error("the candidate forgot nothing")
 	}
 }
+
+// Events come on two days, and BigQuery deletes the first of them. A comparison that reaches into it is INCONCLUSIVE, though
+// the digests of that day are kept and said PASS before; one that begins after it is judged as ever.
+func TestProofBigQueryExpired(t *testing.T) {
+	server, err := fake.Start(fake.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	s := up(t, "--config", settings(t, noTrackers(t), noTrackers(t), fmt.Sprintf(
+		"warehouse: {engine: bigquery, retention: {raw: 3, outcomes: 3}}\nbigquery: {project: project, endpoint: %q, grpc: %q}\n", server.REST(), server.GRPC())))
+	const n = 200
+	s.must("deploy", "candidate")
+	send := func(seed string) (last int) {
+		s.must("send", "--generate", fmt.Sprint(n), "--seed", seed, "--batch", "20")
+		s.settled()
+		s.must("compare", "--wait", "2m") // outcomes are there then, and digests
+		return s.number("SELECT MAX(frame) AS n FROM green.raw")
+	}
+	last := send("1")
+	// They came two days ago, and so did what the marks tell of them.
+	for _, table := range []string{"green.raw_log", "green.outcomes_log", "blue.raw_log", "blue.outcomes_log"} {
+		if err := server.Exec(t.Context(), fmt.Sprintf(`UPDATE project.%s SET "timestamp" = "timestamp" - INTERVAL 2 DAY, "cursorFrom" = "cursorFrom" - %d, "cursorTo" = "cursorTo" - %[2]d`, table, 48*time.Hour/time.Microsecond)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := send("2")
+	if got := s.number("SELECT COUNT(*) AS n FROM live.raw"); got != 2*n {
+		t.Fatalf("%d rows of both days, want %d", got, 2*n)
+	}
+	if err := server.Advance(t.Context(), 48*time.Hour); err != nil { // the day and three after it are over
+		t.Fatal(err)
+	}
+	if got := s.number("SELECT COUNT(*) AS n FROM live.raw"); got != n {
+		t.Fatalf("%d rows are left, want the %d of the second day", got, n)
+	}
+	for _, args := range [][]string{{"compare"}, {"compare", "--exact"}, {"compare", "--window", fmt.Sprintf("%d..%d", last, last+1)}} {
+		out, status := s.run(args...)
+		if want := fmt.Sprintf("frame %d, were deleted (setting warehouse.retention); begin the window at frame %d or later", last, last+1); status != 3 || !strings.Contains(out, want) {
+			t.Errorf("%v over the day that is gone: exit status %d, want 3 and %q\n%s", args, status, want, out)
+		}
+	}
+	if _, status := s.run("deploy", "cutover", "--reason", "the day is gone"); status == 0 {
+		t.Error("a cutover went through on rows that are gone")
+	}
+	if out, status := s.run("compare", "--window", fmt.Sprintf("%d..%d", last+1, end)); status != 0 || !strings.Contains(out, fmt.Sprintf("all %d events equal", n)) {
+		t.Errorf("what is kept: exit status %d, want 0\n%s", status, out)
+	}
+	days := s.must("query", "--saved", "expired", "--format", "csv")
+	for _, stack := range []string{"green", "blue"} {
+		if want := fmt.Sprintf(",%s,raw,%d,", stack, n); !strings.Contains(days, want) {
+			t.Errorf("the days that are gone: want %q\n%s", want, days)
+		}
+	}
+}

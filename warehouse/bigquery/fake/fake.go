@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"cloud.google.com/go/bigquery/storage/apiv1/storagepb"
 	_ "github.com/duckdb/duckdb-go/v2" // the driver
@@ -54,6 +55,7 @@ type Server struct {
 	rules   []*rule
 	late    []*lateAppend
 	serial  int
+	ahead   time.Duration // of the machine's clock
 	counts  map[string]int
 	asked   []string // statements of jobs, in order
 }
@@ -89,7 +91,7 @@ func (s *Server) prepare() error {
 	}
 	defer conn.Close()
 	setup := []string{fmt.Sprintf("ATTACH ':memory:' AS %q", s.o.Project), fmt.Sprintf("USE %q", s.o.Project)}
-	for _, m := range macros {
+	for _, m := range append(slices.Clone(macros), clock(0)) {
 		setup = append(setup, "CREATE MACRO "+m)
 	}
 	for _, q := range append(setup, "SET GLOBAL enable_external_access = false") {

@@ -115,6 +115,9 @@ func (s *Server) execute(ctx context.Context, j *job, st *statement) error {
 	if err := s.reveal(); err != nil {
 		return err
 	}
+	if err := s.expire(ctx); err != nil {
+		return err
+	}
 	if st.kind != "SELECT" {
 		return s.define(ctx, j.config.Query, st)
 	}

@@ -275,7 +275,7 @@ func (s *Server) append(st *stream, form protoreflect.MessageDescriptor, r *stor
 	if extra := st.table.lacks(form); extra != "" {
 		return nil, storageError(codes.InvalidArgument, storagepb.StorageError_SCHEMA_MISMATCH_EXTRA_FIELDS, st.name, "Input schema has more fields than BigQuery schema, extra fields: '"+extra+"'")
 	}
-	values, bad := st.table.decode(form, rows)
+	values, bad := st.table.decode(form, rows, s.now())
 	if len(bad) > 0 {
 		return &storagepb.AppendRowsResponse{
 			Response:  &storagepb.AppendRowsResponse_Error{Error: status.New(codes.InvalidArgument, "Errors found while processing rows. Please refer to the row_errors field for details.").Proto()},
