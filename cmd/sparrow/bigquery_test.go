@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,8 +33,17 @@ func bigQuery(t testing.TB) (text, prefix string) {
 		project, prefix, os.Getenv("SPARROW_BIGQUERY_LOCATION"), os.Getenv("SPARROW_BIGQUERY_CREDENTIALS_FILE"), endpoint, grpc), prefix
 }
 
-// With BigQuery as the warehouse: events, PASS, a cutover, and then a candidate that forgets events, which FAILs and is
-// refused the next cutover.
+func number(t *testing.T, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// With BigQuery as the warehouse: events, PASS, a cutover amid further events, and then a candidate that forgets events, which
+// FAILs and is refused the next cutover.
 func TestProofBigQuery(t *testing.T) {
 	text, prefix := bigQuery(t)
 	s := up(t, "--config", settings(t, noTrackers(t), noTrackers(t), text))
@@ -56,10 +67,30 @@ func TestProofBigQuery(t *testing.T) {
 	if status != 0 {
 		t.Fatalf("the same build: exit status %d, want 0\n%s", status, out)
 	}
+	counted(n, "green", "blue", "live", "staging")
+	accepted := s.status().Accepted.Requests
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		if out, status := s.run("send", "--generate", fmt.Sprint(n), "--seed", "2", "--batch", "4", "--connections", "1", "--rate", fmt.Sprint(n/2)); status != 0 {
+			t.Errorf("events during a cutover: exit status %d\n%s", status, out)
+		}
+	}()
+	s.await("some of the next events are in", time.Minute, func() error {
+		if s.status().Accepted.Requests == accepted {
+			return errors.New("none is")
+		}
+		return nil
+	})
 	s.must("deploy", "cutover", "--reason", "passed")
-	send(2)
+	<-sent
 	s.settled()
 	counted(2*n, "green", "blue", "live", "staging")
+	// Both stacks are in live, one after the other.
+	parts := s.query("SELECT stack, COUNT(*) AS n, MIN(frame) AS `first`, MAX(frame) AS `last` FROM " + prefix + "live.raw GROUP BY stack ORDER BY `first`")
+	if len(parts) != 2 || parts[0][0] != "green" || parts[1][0] != "blue" || number(t, parts[0][3]) >= number(t, parts[1][2]) || number(t, parts[0][1]) <= n {
+		t.Errorf("live.raw is %v, want green's frames and then blue's, with events of both sides of the cutover sent together", parts)
+	}
 	if st := s.status(); st.Live != "blue" {
 		t.Errorf("%s is live after the cutover", st.Live)
 	}
