@@ -123,14 +123,17 @@ func TestProofBigQuery(t *testing.T) {
 
 // Events come on two days, and BigQuery deletes the first of them. A comparison that reaches into it is INCONCLUSIVE, though
 // the digests of that day are kept and said PASS before; one that begins after it is judged as ever.
-func TestProofBigQueryExpired(t *testing.T) {
+func TestProofExpiredDaysOfBigQuery(t *testing.T) {
 	server, err := fake.Start(fake.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
-	s := up(t, "--config", settings(t, noTrackers(t), noTrackers(t), fmt.Sprintf(
-		"warehouse: {engine: bigquery, retention: {raw: 3, outcomes: 3}}\nbigquery: {project: project, endpoint: %q, grpc: %q}\n", server.REST(), server.GRPC())))
+	// Not the server that the environment names, if it does: its clock cannot be set.
+	for name, value := range map[string]string{"PROJECT": "project", "ENDPOINT": server.REST(), "GRPC": server.GRPC()} {
+		t.Setenv("SPARROW_BIGQUERY_"+name, value)
+	}
+	s := up(t, "--config", settings(t, noTrackers(t), noTrackers(t), "warehouse: {engine: bigquery, retention: {raw: 3, outcomes: 3}}\n"))
 	const n = 200
 	s.must("deploy", "candidate")
 	send := func(seed string) (last int) {
