@@ -13,9 +13,12 @@ import (
 	"github.com/sparrowhq/sparrow/event"
 )
 
-// DuckDB's own checkpoints, which fold the log into the file, run inside the COMMIT that happens to find the log long. Here
-// one goroutine runs them, and nobody else writes meanwhile: of those that DuckDB 1.5.6 runs beside other transactions, a
-// kill leaves one in some 150 with a damaged file. See docs/decisions/0021-checkpoints.md.
+// DuckDB's own checkpoints, which fold the log into the file, run inside the COMMIT that happens to find the log long.
+// Here one goroutine runs them instead. Meanwhile the live stack's appends go on, into a second log: DuckDB lets
+// transactions commit that do nothing but insert, and those into a table being written wait for that table only. All
+// others stay out, by Engine.folding: what changes rows or tables waits in DuckDB for the whole checkpoint, while it may
+// hold what the checkpoint waits for; and the candidate's commit would wait for its table with the log locked, and live's
+// commits behind it. See docs/decisions/0021-checkpoints.md.
 
 const (
 	// foldEvery is how often the log's size is looked at, beside after every append.
@@ -24,6 +27,11 @@ const (
 	// foldAgain is how long a checkpoint that failed rests at first; twice as long after each further failure.
 	foldAgain = time.Second
 	foldRest  = time.Minute // at most
+
+	// fullEvery is how often there is a full checkpoint at least, in which everybody's appends wait: only those remove
+	// rows that were deleted, and merge groups of rows that are small since they were begun during another. Of these it
+	// makes one of up to 122,880 rows in each table (max_vacuum_tasks); all of them at once took seconds (tried).
+	fullEvery = 10 * time.Minute
 
 	// logFactor is how many times Options.Log the log may have before the candidate waits for a checkpoint. The live
 	// stack never does: then the disk is the bound.
@@ -93,14 +101,31 @@ func (e *Engine) foldOnce() error {
 		return err
 	}
 	defer c.close()
-	e.shared.Lock() // nobody else writes meanwhile
-	defer e.shared.Unlock()
-	if err := e.forgetLines(c); err != nil {
-		return &commitError{fmt.Errorf("lines of cursors: %w", err)}
+	if err := c.transaction(func() error { return c.exec(forgetLines) }); err != nil {
+		return fmt.Errorf("lines of cursors: %w", err)
+	}
+	beside := !e.fullDue()
+	if !beside {
+		e.shared.Lock() // an append that is under way would keep it from being full
+		defer e.shared.Unlock()
+	} else {
+		guard, err := e.db.connect()
+		if err != nil {
+			return err
+		}
+		defer guard.close() // which undoes it
+		// While there is a transaction that inserts, DuckDB removes no deleted rows and merges no groups of rows, for
+		// which it would keep everybody from inserting until the end.
+		if err := guard.execAll([]string{"BEGIN TRANSACTION", "INSERT INTO meta VALUES ('checkpoint', '')"}); err != nil {
+			return err
+		}
+	}
+	if err := e.undo.save(c); err != nil {
+		return fmt.Errorf("blocks that a crash could tear: %w", err)
 	}
 	ended := func(error) {}
 	if e.folds != nil {
-		ended = e.folds()
+		ended = e.folds(beside)
 	}
 	err = c.exec("CHECKPOINT")
 	ended(err)
@@ -115,27 +140,20 @@ func (e *Engine) foldOnce() error {
 	if err := syncFolder(filepath.Dir(e.o.Path)); err != nil {
 		return &commitError{fmt.Errorf("checkpoint: sync of the folder: %w", err)}
 	}
+	if !beside {
+		e.full = time.Now()
+	}
 	e.metrics.folded(time.Since(began), bytes)
 	return nil
 }
 
-// forgetLines makes cursors_log anew with the lines that count; e.shared is held. It deletes none: what DuckDB 1.5.6 keeps of
-// rows that were deleted from a group is where kills left damaged files (docs/decisions/0021-checkpoints.md).
-func (e *Engine) forgetLines(c *conn) error {
-	for _, w := range e.writers {
-		w.closeTables()
-	}
-	err := c.transaction(func() error {
-		return c.execAll([]string{
-			"CREATE OR REPLACE TEMP TABLE kept AS SELECT * FROM cursors_log QUALIFY row_number() OVER (PARTITION BY stack, run, stage ORDER BY step DESC) = 1",
-			strings.Replace(cursorsLog, "CREATE TABLE", "CREATE OR REPLACE TABLE", 1),
-			"INSERT INTO cursors_log SELECT * FROM kept",
-		})
-	})
-	for _, w := range e.writers {
-		err = errors.Join(err, w.openTables())
-	}
-	return err
+// forgetLines deletes the lines of cursors that no longer count. Nobody changes lines, so it is in nobody's way.
+const forgetLines = `DELETE FROM cursors_log AS l USING (SELECT stack, run, stage, max(step) AS step FROM cursors_log GROUP BY ALL) AS m ` +
+	`WHERE l.stack = m.stack AND l.run = m.run AND l.stage = m.stage AND l.step < m.step`
+
+// fullDue reports whether it is time for a full checkpoint; before the first control record nobody's appends come first.
+func (e *Engine) fullDue() bool {
+	return e.state.live() == "" || time.Since(e.full) >= fullEvery
 }
 
 // candidate reports whether a stack is not the one that is live.

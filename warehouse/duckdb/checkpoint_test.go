@@ -37,34 +37,124 @@ func twoStacks(t *testing.T, o Options) *Engine {
 	return e
 }
 
-// TestNobodyCommitsDuringACheckpoint: what is appended meanwhile is stored after it, by either stack.
-func TestNobodyCommitsDuringACheckpoint(t *testing.T) {
-	e := twoStacks(t, Options{settings: slowCheckpoints(300), DigestFrames: 4, DigestRows: 5})
-	begun, over := make(chan struct{}), make(chan struct{})
-	e.folds = func() func(error) {
-		close(begun)
-		return func(error) { close(over) }
+// TestLiveAppendsDuringACheckpoint has live append raw, outcomes and digests while the log, most of it the candidate's, is
+// being folded into the file: the appends are acknowledged before that ends. The candidate waits. On a busy machine a
+// checkpoint may be over first; then it takes another.
+func TestLiveAppendsDuringACheckpoint(t *testing.T) {
+	e := twoStacks(t, Options{settings: slowCheckpoints(400), DigestFrames: 4, DigestRows: 5})
+	rounds := 0
+	for !appendsBeside(t, e) {
+		if rounds++; rounds == 8 || t.Failed() {
+			t.Fatalf("in %d checkpoints none had the live stack's appends done before its end: they wait for it", rounds)
+		}
 	}
-	folded, appended := make(chan error, 1), make(chan error, 2)
-	go func() { folded <- e.checkpoint() }()
-	<-begun
+	c, err := e.db.connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
 	for _, stack := range event.Stacks() {
-		go func() {
-			at, _ := e.Cursor(t.Context(), stack, 0, warehouse.Raw)
-			_, err := e.Append(t.Context(), frames(stack, at.Frame, at.Frame+5, 2))
-			select {
-			case <-over:
-			default:
-				err = errors.Join(err, fmt.Errorf("%s committed while the log was folded", stack))
-			}
-			appended <- err
-		}()
-	}
-	for _, err := range []error{<-folded, <-appended, <-appended} {
-		if err != nil {
+		if err := checkCounts(c, stack); err != nil {
 			t.Error(err)
 		}
 	}
+	if got := table(t, e, "SELECT count(*) > 0 FROM green.digests"); got != "true" {
+		t.Error("no digest was written: this did not show that they do not wait")
+	}
+}
+
+// TestHugeAppendWaitsForACheckpoint: DuckDB would write of it before COMMIT.
+func TestHugeAppendWaitsForACheckpoint(t *testing.T) {
+	e := twoStacks(t, Options{settings: slowCheckpoints(300), LiveRows: 2 * groupRows})
+	begun, over := make(chan struct{}), make(chan struct{})
+	e.folds = func(beside bool) func(error) {
+		if !beside {
+			t.Error("the checkpoint is one that keeps live out anyway")
+		}
+		close(begun)
+		return func(error) { close(over) }
+	}
+	folded := make(chan error, 1)
+	go func() { folded <- e.checkpoint() }()
+	<-begun
+	e.begin = func(event.Stack, *transaction) {
+		select {
+		case <-over:
+		default:
+			t.Error("an append of a whole group of rows did not wait")
+		}
+	}
+	_, err := e.Append(t.Context(), frames(event.Green, 2, 3, groupRows))
+	if err := errors.Join(err, <-folded); err != nil {
+		t.Error(err)
+	}
+}
+
+// appendsBeside runs one checkpoint, and reports whether the live stack's appends were all done before its end.
+func appendsBeside(t *testing.T, e *Engine) bool {
+	t.Helper()
+	begun, over := make(chan bool, 1), make(chan struct{})
+	var first int64 // bytes of the log
+	e.folds = func(beside bool) func(error) {
+		first = fileSize(e.o.Path + ".wal")
+		begun <- beside
+		return func(error) { close(over) }
+	}
+	ended := func() bool {
+		select {
+		case <-over:
+			return true
+		default:
+			return false
+		}
+	}
+	folded, candidate := make(chan error, 1), make(chan error, 1)
+	go func() { folded <- e.checkpoint() }()
+	if !<-begun {
+		t.Fatal("the log has rows of the candidate, yet the checkpoint is one that keeps live out")
+	}
+	for fileSize(e.o.Path+".wal") == first && !ended() { // its first act is to write a mark there
+		time.Sleep(time.Millisecond)
+	}
+	go func() {
+		at, _ := e.Cursor(t.Context(), event.Blue, 0, warehouse.Raw)
+		_, err := e.Append(t.Context(), frames(event.Blue, at.Frame, at.Frame+20, 100))
+		if err == nil && !ended() {
+			err = errors.New("the candidate's commit did not wait: it would hold the log's lock while it waits for its table")
+		}
+		candidate <- err
+	}()
+	for range 50 { // until an append is in the second log
+		raw, _ := e.Cursor(t.Context(), event.Green, 0, warehouse.Raw)
+		if _, err := e.Append(t.Context(), frames(event.Green, raw.Frame, raw.Frame+5, 2)); err != nil {
+			t.Fatal(err)
+		}
+		at, _ := e.Cursor(t.Context(), event.Green, 0, "ga4")
+		b := &warehouse.Batch{Stack: event.Green, Stage: "ga4", Journal: "j", From: at, To: event.Cursor{Frame: at.Frame + 3}}
+		b.Outcomes = []warehouse.Outcome{{Position: event.Position{Frame: at.Frame + 2}, Outcome: "accepted"}}
+		if _, err := e.Append(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(e.o.Path + ".wal.checkpoint"); err == nil {
+			e.names.mu.Lock()
+			if !e.names.has(info) {
+				t.Error("an append was acknowledged before the second log's name was on disk")
+			}
+			e.names.mu.Unlock()
+			break
+		}
+		if ended() {
+			break
+		}
+	}
+	beside := !ended()
+	if err := <-folded; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-candidate; err != nil {
+		t.Error(err)
+	}
+	return beside
 }
 
 // TestLinesOfCursorsAreForgotten: a checkpoint leaves one line for each cursor.
@@ -91,9 +181,36 @@ func TestLinesOfCursorsAreForgotten(t *testing.T) {
 	}
 }
 
-// TestCheckpointFails has DuckDB break off a checkpoint at each of its stages while live wants to append. Whatever was
-// acknowledged is there once the file is open again, both as the engine goes on and in copies of the files as a crash would
-// have left them, the second log torn in its beginning.
+// TestFullCheckpointNowAndThen: however much the candidate writes, deleted rows are removed at last.
+func TestFullCheckpointNowAndThen(t *testing.T) {
+	e := twoStacks(t, Options{})
+	var beside []bool
+	e.folds = func(b bool) func(error) {
+		beside = append(beside, b)
+		return func(error) {}
+	}
+	const groups = `SELECT sum(count) FROM pragma_storage_info('cursors_log') WHERE column_name = 'step' AND segment_type <> 'VALIDITY'`
+	var stored []string // lines, those that were deleted included
+	for at := uint64(50); at < 53; at++ {
+		if at == 52 {
+			e.full = e.full.Add(-fullEvery)
+		}
+		if _, err := e.Append(t.Context(), frames(event.Blue, at, at+1, 10)); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		stored = append(stored, table(t, e, groups))
+	}
+	if fmt.Sprint(beside) != "[true true false]" || stored[2] != "2" || stored[1] == "2" {
+		t.Errorf("beside live's appends %v, lines stored %v: want the third to be full, and to leave one line for each cursor", beside, stored)
+	}
+}
+
+// TestCheckpointFails has DuckDB break off a checkpoint at each of its stages while live appends into the second log.
+// Whatever was acknowledged is there once the file is open again, both as the engine goes on and in copies of the files
+// as a crash would have left them, the second log torn anywhere.
 func TestCheckpointFails(t *testing.T) {
 	for _, stage := range []string{"before_header", "before_truncate", "before_wal_finish"} {
 		t.Run(stage, func(t *testing.T) {
@@ -102,7 +219,7 @@ func TestCheckpointFails(t *testing.T) {
 			e := twoStacks(t, Options{settings: settings})
 			acknowledged := uint64(2)
 			copied := filepath.Join(t.TempDir(), "copy")
-			e.folds = func() func(error) {
+			e.folds = func(bool) func(error) {
 				return func(err error) {
 					if err != nil {
 						copyFiles(t, e.o.Path, copied)
@@ -138,9 +255,20 @@ func TestCheckpointFails(t *testing.T) {
 			if got := table(t, e, `SELECT count(*), count(DISTINCT "eventId"), max(frame) FROM green.raw`); got != fmt.Sprint((acknowledged-1)*3, (acknowledged-1)*3, acknowledged) {
 				t.Errorf("rows, ids and last frame %s; frame %d was acknowledged", got, acknowledged)
 			}
+			second := fileSize(copied + ".wal.checkpoint")
+			if second == 0 {
+				t.Fatal("no append came into the second log: nothing was shown")
+			}
 			last := uint64(0)
-			for _, bytes := range []int{0, 1, 5} {
-				last = openTorn(t, copied, bytes, last)
+			cuts := []int64{1, second / 2, second}
+			if stage == "before_header" { // then both logs are read
+				cuts = []int64{0, 1, 5, second / 2, second - 1, second}
+			}
+			for _, cut := range cuts {
+				last = openTorn(t, copied, cut, last)
+			}
+			if last < 3 {
+				t.Errorf("the whole log gives frame %d", last)
 			}
 		})
 	}
@@ -162,9 +290,9 @@ func copyFiles(t *testing.T, from, to string) {
 	}
 }
 
-// openTorn opens a copy whose second log has so many bytes, and returns live's cursor, which must not be before least: the
-// rows must be those that it says.
-func openTorn(t *testing.T, from string, cut int, least uint64) uint64 {
+// openTorn opens a copy whose second log is cut, and returns live's cursor, which must not be before least: the rows must
+// be those that it says.
+func openTorn(t *testing.T, from string, cut int64, least uint64) uint64 {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "w")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -172,7 +300,7 @@ func openTorn(t *testing.T, from string, cut int, least uint64) uint64 {
 	}
 	path := filepath.Join(dir, "warehouse.duckdb")
 	copyFiles(t, from, path)
-	if err := os.WriteFile(path+".wal.checkpoint", make([]byte, cut), 0o600); err != nil {
+	if err := os.Truncate(path+".wal.checkpoint", cut); err != nil {
 		t.Fatal(err)
 	}
 	e, err := Open(Options{Path: path})

@@ -1,8 +1,9 @@
 package duckdb
 
-// Appends only ever insert: each adds a line for every cursor it moves, and the line with the highest step counts. rows is how
-// many were appended for the cursor so far: it must equal the rows that are there. Before the log is folded into the file the
-// table is made anew with the lines that count (docs/decisions/0021-checkpoints.md).
+// Appends only ever insert, since DuckDB lets nothing else commit while it folds its log into the file
+// (docs/decisions/0021-checkpoints.md): each adds a line for every cursor it moves, and the line with the highest step
+// counts. rows is how many were appended for the cursor so far: it must equal the rows that are there. Lines that no
+// longer count are deleted before the log is folded.
 const (
 	cursorsLog  = `CREATE TABLE cursors_log (stack VARCHAR NOT NULL, run BIGINT NOT NULL, stage VARCHAR NOT NULL, journal VARCHAR NOT NULL, frame BIGINT NOT NULL, request INTEGER NOT NULL, "rows" BIGINT NOT NULL, step BIGINT NOT NULL)`
 	cursorsView = `CREATE VIEW cursors AS SELECT stack, run, stage, max_by(journal, step) AS journal, max_by(frame, step) AS frame, max_by(request, step) AS request, max_by("rows", step) AS "rows" FROM cursors_log GROUP BY stack, run, stage`

@@ -41,11 +41,13 @@ type Engine struct {
 	opened int       // how many times the file was opened
 	failed error     // why db is nil
 
-	// folding is held alone while the log is folded into the file; shared, and before the lock shared, by everything but
-	// live's appends, which wait for the lock shared alone.
+	// folding is held alone while the log is folded into the file; shared, and before the lock shared, by everything that
+	// must not write or open the file meanwhile: all but appends of the live stack that only insert.
 	folding sync.RWMutex
+	full    time.Time     // of the last full checkpoint; guarded by folding
 	due     chan struct{} // the log may have to be folded
 	names   logNames
+	undo    *undo        // guarded as db
 	logged  atomic.Int64 // bytes of the logs when they were last looked at
 
 	slots     chan struct{}   // one per query that may run
@@ -58,7 +60,7 @@ type Engine struct {
 
 	begin  func(event.Stack, *transaction) // for tests: called before a transaction begins
 	fault  func(*transaction) error        // for tests: fails a transaction half-way
-	folds  func() func(error)              // for tests: called before a checkpoint, and what it returns after it
+	folds  func(beside bool) func(error)   // for tests: called before a checkpoint, and what it returns after it
 	buried func() error                    // for tests: called at the end of a transaction of an erasure
 	looked func()                          // for tests: called after an erasure has looked and before it buries
 
@@ -78,7 +80,7 @@ func Open(o Options) (*Engine, error) {
 	if err := o.applyDefaults(); err != nil {
 		return nil, err
 	}
-	e := &Engine{o: o, state: new(state), slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}, readers: map[*reader]struct{}{}, rest: map[event.Stack]time.Time{}, executing: newExclusive(), due: make(chan struct{}, 1), expireRows: expireRows}
+	e := &Engine{o: o, state: new(state), slots: make(chan struct{}, o.Queries), writers: map[event.Stack]*writer{}, readers: map[*reader]struct{}{}, rest: map[event.Stack]time.Time{}, executing: newExclusive(), due: make(chan struct{}, 1), full: time.Now(), expireRows: expireRows}
 	e.queries, e.stop = context.WithCancel(context.Background())
 	e.gate = newGate(e.state.live, o.Patience)
 	e.metrics = newMetrics(o.Telemetry.Registry, o.Path)
@@ -135,6 +137,7 @@ func openFile(o Options) (*database, error) {
 		"allow_persistent_secrets":     "false",
 		"errors_as_json":               "false",
 		"checkpoint_threshold":         "1000TB", // never: see checkpoint.go
+		"max_vacuum_tasks":             "1",
 		"preserve_insertion_order":     "true",
 		"default_null_order":           "nulls_last",
 	}
@@ -169,7 +172,7 @@ func prepareFile(db *database, frames uint64) error {
 		return err
 	}
 	// Last, since nothing can be set afterwards. Read-only alone would still let a SELECT read and write files.
-	for _, set := range []string{"SET enable_external_access = false", "SET lock_configuration = true"} {
+	for _, set := range []string{"PRAGMA disable_checkpoint_on_shutdown", "SET enable_external_access = false", "SET lock_configuration = true"} {
 		if err := c.exec(set); err != nil {
 			return fmt.Errorf("%s: %w", set, err)
 		}

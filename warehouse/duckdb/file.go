@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/sparrowhq/sparrow/event"
 )
@@ -22,6 +23,14 @@ func (e *Engine) openAll() error {
 }
 
 func (e *Engine) tryOpen() (err error) {
+	torn, err := putBack(e.o.Path)
+	if err != nil {
+		return fmt.Errorf("blocks that a checkpoint left torn: %w", err)
+	}
+	if torn > 0 {
+		e.metrics.torn.Add(float64(torn))
+		e.o.Telemetry.Log.Warn("a checkpoint was broken off: the blocks that it left torn were put back, and nothing is lost", slog.Int("blocks", torn))
+	}
 	// On a thread that yields, since DuckDB's worker threads, if there are any, inherit that.
 	opened := make(chan struct{})
 	go func() {
@@ -39,6 +48,9 @@ func (e *Engine) tryOpen() (err error) {
 			e.release()
 		}
 	}()
+	if e.undo, err = newUndo(e.o.Path); err != nil {
+		return err
+	}
 	e.opened++
 	c, err := e.db.connect()
 	if err != nil {
@@ -67,6 +79,7 @@ func (e *Engine) release() {
 	}
 	e.db.close()
 	e.db = nil
+	e.undo.close()
 }
 
 // reopen closes the file and opens it again, unless somebody did since it was opened for the seen-th time. What the
@@ -113,13 +126,18 @@ func (e *Engine) closeAll() error {
 	var err error
 	c, cerr := e.db.connect()
 	if cerr == nil {
-		cerr = c.exec("CHECKPOINT")
+		if cerr = e.undo.save(c); cerr == nil {
+			cerr = c.exec("CHECKPOINT")
+		}
 		c.close()
 	}
 	if cerr != nil {
 		err = fmt.Errorf("warehouse %s: checkpoint: %w", e.o.Path, cerr)
 	}
 	e.release()
+	if err == nil {
+		os.Remove(undoPath(e.o.Path)) // of no use; if it stays, of no harm
+	}
 	e.failed = ErrClosed
 	return err
 }

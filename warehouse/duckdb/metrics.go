@@ -26,6 +26,7 @@ type metrics struct {
 	foldedBytes  prometheus.Counter
 	unfolded     *prometheus.CounterVec
 	held         prometheus.Counter
+	torn         prometheus.Counter
 	file, log    prometheus.GaugeFunc
 	memory       prometheus.GaugeFunc
 }
@@ -54,11 +55,12 @@ func newMetrics(r prometheus.Registerer, path string) *metrics {
 		reopened:  prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_reopened_total", Help: "Times the file was opened again after an error."}),
 		queries:   counter("queries_total", "Queries, by outcome.", "outcome"),
 		expired:   counter("expired_rows_total", "Rows that retention deleted.", "stack", "table"),
-		checkpoints: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sparrow_warehouse_checkpoint_seconds", Help: "Time it took to fold the log into the file; appends wait for it.",
+		checkpoints: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sparrow_warehouse_checkpoint_seconds", Help: "Time it took to fold the log into the file.",
 			Buckets: prometheus.ExponentialBuckets(0.004, 2, 14)}),
 		foldedBytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_checkpoint_bytes_total", Help: "Bytes of log that were folded into the file."}),
 		unfolded:    counter("checkpoint_failures_total", "Times the log could not be folded into the file: failed, or busy, then for as long as a transaction and a query last.", "reason"),
 		held:        prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_held_total", Help: "Times the candidate had to wait since the log had not been folded for too long."}),
+		torn:        prometheus.NewCounter(prometheus.CounterOpts{Name: "sparrow_warehouse_torn_blocks_total", Help: "Blocks that a checkpoint left torn, and that were put back when the file was opened."}),
 		file:        gaugeOf("file_bytes", "Size of the file. It has room for what was deleted from it, which is used again.", func() float64 { return float64(fileSize(path)) }),
 		log:         gaugeOf("log_bytes", "Size of the log that is not folded into the file yet.", func() float64 { return float64(logSize(path)) }),
 		memory:      prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sparrow_warehouse_memory_bytes", Help: "Memory that DuckDB holds."}, func() float64 { return float64(memoryUsed()) }),
@@ -68,7 +70,7 @@ func newMetrics(r prometheus.Registerer, path string) *metrics {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.rows, m.outcomes, m.transactions, m.seconds, m.batches, m.bytes, m.impatient, m.failures, m.reopened, m.queries, m.expired, m.checkpoints, m.foldedBytes, m.unfolded, m.held, m.file, m.log, m.memory}
+	return []prometheus.Collector{m.rows, m.outcomes, m.transactions, m.seconds, m.batches, m.bytes, m.impatient, m.failures, m.reopened, m.queries, m.expired, m.checkpoints, m.foldedBytes, m.unfolded, m.held, m.torn, m.file, m.log, m.memory}
 }
 
 // unregister makes room for the next engine on the same registry.

@@ -50,10 +50,18 @@ type move struct {
 	rows    int // appended up to there
 }
 
-// alone reports whether the transaction must not run beside another: it changes what both stacks share.
-func (t *transaction) alone() bool { return len(t.records) > 0 || len(t.opens) > 0 }
+// groupRows is how many rows of a table DuckDB keeps together, and from which on it writes some before COMMIT.
+const groupRows = 122_880
 
-func (t *transaction) empty() bool { return len(t.moves) == 0 && !t.alone() }
+// alone reports whether the transaction must not run beside another, nor beside a checkpoint: it changes what both stacks
+// share, or DuckDB writes of it before COMMIT, perhaps into blocks that a checkpoint frees but a crash would need again
+// (duckdb#25106).
+func (t *transaction) alone() bool { return t.shares() || slices.Max(t.rows[:]) >= groupRows }
+
+// shares reports whether the transaction changes what both stacks share.
+func (t *transaction) shares() bool { return len(t.records) > 0 || len(t.opens) > 0 }
+
+func (t *transaction) empty() bool { return len(t.moves) == 0 && !t.shares() }
 
 // batches returns every batch that has a share in the transaction.
 func (t *transaction) batches() []*pending {
