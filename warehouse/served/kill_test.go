@@ -38,8 +38,12 @@ func TestMain(m *testing.M) {
 func serve(path string) error {
 	// Digests of a few frames each, so that they too are cut off half-way; and a log that is folded into the file all the
 	// time, so that most kills come while that is going on.
+	log := int64(4 << 10)
+	if os.Getenv("SPARROW_TEST_UNFOLDED") != "" {
+		log = 0 // the default: not in a short test
+	}
 	listening := telemetry.Discard()
-	e, err := duckdb.Open(duckdb.Options{Path: path, DigestFrames: 4, DigestRows: 30, Log: 4 << 10, Telemetry: listening})
+	e, err := duckdb.Open(duckdb.Options{Path: path, DigestFrames: 4, DigestRows: 30, Log: log, Telemetry: listening})
 	if err != nil {
 		return err
 	}
@@ -470,6 +474,7 @@ func TestAppendIsSynced(t *testing.T) {
 	if err != nil {
 		t.Skip("strace is not installed")
 	}
+	t.Setenv("SPARROW_TEST_UNFOLDED", "1") // a checkpoint writes to the log, too
 	dir := t.TempDir()
 	trace := filepath.Join(dir, "trace")
 	p := start(t, filepath.Join(dir, "warehouse", "warehouse.duckdb"), strace, "-f", "-y", "-qq", "-e", "trace=write,pwrite64,writev,sendto,fsync,fdatasync", "-o", trace, "--")
