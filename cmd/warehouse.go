@@ -48,7 +48,11 @@ The warehouse process does the same when it starts; this is for accounts that ma
 			}
 			o := bigqueryOptions(&config)
 			if !dry {
-				return bigquery.Init(cmd.Context(), o)
+				if err := bigquery.Init(cmd.Context(), o); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s has the datasets %sgreen, %[2]sblue, %[2]slive, %[2]sstaging and %[2]ssparrow, and their tables\n", o.Project, o.Prefix)
+				return err
 			}
 			statements, err := bigquery.Statements(o)
 			if err != nil {

@@ -30,6 +30,9 @@ func TestExpiredDays(t *testing.T) {
 				if v.Outcome != Inconclusive || len(ev.Unsettled) == 0 || !strings.Contains(ev.Unsettled[0], want) {
 					t.Errorf("from %d: %s, %s; %q, want %q", from, v.Outcome, v.Summary, ev.Unsettled, want)
 				}
+				if !ev.Ledger.Complete || ev.Ledger.Requests == 0 {
+					t.Errorf("from %d: %+v was counted, which the mirror would not take", from, ev.Ledger)
+				}
 				if v.Judged != 0 || ev.Lost.Events != 0 || ev.Live.Absent != 0 {
 					t.Errorf("from %d: %d events judged, %d lost", from, v.Judged, ev.Lost.Events)
 				}

@@ -23,14 +23,14 @@ func (c *collector) gather(ctx context.Context) error {
 	if c.ev.Window.Empty() {
 		return nil
 	}
+	holes, err := c.ledger(ctx) // before anything ends it: the mirror takes no evidence that counts otherwise than itself
+	if err != nil || c.ev.Window.Empty() {
+		return err
+	}
 	if gone, err := c.expired(ctx); err != nil || gone {
 		return err // what is left of the window would look like events that are missing
 	}
 	if err := c.date(ctx); err != nil {
-		return err
-	}
-	holes, err := c.ledger(ctx)
-	if err != nil || c.ev.Window.Empty() {
 		return err
 	}
 	if err := c.cover(ctx); err != nil {

@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"time"
 
 	bq "cloud.google.com/go/bigquery"
-	"github.com/google/uuid"
-	"google.golang.org/api/googleapi"
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
@@ -214,30 +211,18 @@ func (e *Engine) whole(ctx context.Context, stack event.Stack, l log, group []sh
 // insert runs a statement that stores what it reads, exactly once: whatever the outcome of a call, the same job is
 // asked for again.
 func (e *Engine) insert(ctx context.Context, sql string) error {
-	id := "sparrow_digests_" + uuid.NewString()
 	ctx, cancel := context.WithTimeout(ctx, e.o.MaxWait*5)
 	defer cancel()
+	q := e.rest.Query(sql)
+	q.Location, q.MaxBytesBilled = e.o.Location, e.o.MaxScanned
 	return e.insist(ctx, func() (final bool, err error) {
-		q := e.rest.Query(sql)
-		q.Location, q.JobID, q.MaxBytesBilled = e.o.Location, id, e.o.MaxScanned
-		job, err := q.Run(ctx)
-		var api *googleapi.Error
-		if errors.As(err, &api) && api.Code == http.StatusConflict { // it is there already
-			job, err = e.rest.JobFromIDLocation(ctx, id, e.o.Location)
-		}
-		if err != nil {
-			return permanent(err), err
-		}
-		s, err := job.Wait(ctx)
-		if err != nil {
-			return permanent(err), err
-		}
-		if s.Statistics != nil {
+		s, err := e.attempt(ctx, q, "digests")
+		if s != nil && s.Statistics != nil {
 			if d, ok := s.Statistics.Details.(*bq.QueryStatistics); ok {
 				e.metrics.billed.Add(float64(d.TotalBytesBilled))
 			}
 		}
-		return true, s.Err() // the job has failed, and stays so
+		return permanent(err), err
 	})
 }
 

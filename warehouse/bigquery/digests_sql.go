@@ -29,10 +29,10 @@ func digestOf(columns string) string {
 }
 
 // spans is a view of what lies where: for each append and bucket of frames, in which days. A comparison reads no others.
-// first is NULL where an older build wrote rows, of which nothing is known but that they lie below last.
+// first is NULL where an older build wrote rows, of which nothing is known but that they lie no further than last.
 func (n names) spans() string {
-	return "SELECT stack, run, cursorStage AS stage, cursorFirst AS `first`, frame AS `last`, cursorRows AS `rows`, cursorFrom AS `from`, cursorTo AS `to`, cursorOdd AS odd\nFROM (\n" +
-		n.marks("run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd", rawLog, outcomesLog) +
+	return "SELECT stack, run, cursorStage AS stage, cursorFirst AS `first`, CASE WHEN request > 0 OR item > 0 OR frame = 0 THEN frame ELSE frame - 1 END AS `last`, cursorRows AS `rows`, cursorFrom AS `from`, cursorTo AS `to`, cursorOdd AS odd\nFROM (\n" +
+		n.marks("run, frame, request, item, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd", rawLog, outcomesLog) +
 		"\n) AS m\nWHERE cursorRows > 0"
 }
 

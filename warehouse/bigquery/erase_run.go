@@ -20,8 +20,9 @@ func isBuffered(err error) bool {
 func (x *erasure) weigh(ctx context.Context, q *bq.Query) error {
 	ctx, cancel := x.e.bound(ctx)
 	defer cancel()
-	q.DryRun, q.MaxBytesBilled = true, 0
-	defer func() { q.DryRun, q.MaxBytesBilled = false, x.e.o.MaxScanned }()
+	id := q.JobID
+	q.DryRun, q.MaxBytesBilled, q.JobID = true, 0, ""
+	defer func() { q.DryRun, q.MaxBytesBilled, q.JobID = false, x.e.o.MaxScanned, id }()
 	dry, err := q.Run(ctx)
 	if err != nil {
 		return err
@@ -52,9 +53,13 @@ func (x *erasure) ask(ctx context.Context, sql string, fn func([]any) error, arg
 	return x.insist(ctx, x.query(sql, args), func(ctx context.Context, q *bq.Query) error { return rows(ctx, q, fn) })
 }
 
-// change runs a statement that changes rows within the limit on bytes. It may be run twice: tombstones are left alone.
+// change runs a statement that changes rows within the limit on bytes. A later erasure may run it again: tombstones are left
+// alone.
 func (x *erasure) change(ctx context.Context, sql string) error {
-	return x.insist(ctx, x.query(sql, nil), finish)
+	return x.insist(ctx, x.query(sql, nil), func(ctx context.Context, q *bq.Query) error {
+		_, err := x.e.attempt(ctx, q, "erase")
+		return err
+	})
 }
 
 func (x *erasure) insist(ctx context.Context, q *bq.Query, run func(context.Context, *bq.Query) error) error {

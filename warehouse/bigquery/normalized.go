@@ -11,6 +11,7 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // maxView bounds the text of a view: BigQuery takes no more.
@@ -146,8 +147,8 @@ func (n names) normalizedView(stack event.Stack, of []warehouse.Property) string
 }
 
 // normalizedUnion shows both stacks' rows by role, with the columns of the stack that has the role now.
-func (n names) normalizedUnion(r role, t event.Timeline, all properties) string {
-	mine := all[r.now(t)]
+func (n names) normalizedUnion(r rules.Role, t event.Timeline, all properties) string {
+	mine := all[r.Now(t)]
 	columnNames := warehouse.ColumnNames(mine)
 	var parts []string
 	for _, stack := range event.Stacks() {
@@ -168,9 +169,9 @@ func (n names) normalizedUnion(r role, t event.Timeline, all properties) string 
 			}
 			columns = append(columns, value+" AS "+quote(columnNames[i]))
 		}
-		parts = append(parts, fmt.Sprintf("SELECT %s, '%s' AS stack\nFROM %s\nWHERE run = 0 AND %s", strings.Join(columns, ", "), stack, n.in(string(stack), "raw_normalized"), within(r.spans(t, stack))))
+		parts = append(parts, fmt.Sprintf("SELECT %s, '%s' AS stack\nFROM %s\nWHERE run = 0 AND %s", strings.Join(columns, ", "), stack, n.in(string(stack), "raw_normalized"), r.Frames(t, stack)))
 	}
-	return "CREATE OR REPLACE VIEW " + n.in(r.dataset, "raw_normalized") + " AS\n" + strings.Join(parts, "\nUNION ALL\n")
+	return "CREATE OR REPLACE VIEW " + n.in(r.Name, "raw_normalized") + " AS\n" + strings.Join(parts, "\nUNION ALL\n")
 }
 
 // columnTypes are the columns' types. NUMERIC holds 29 digits before the point.

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	bq "cloud.google.com/go/bigquery"
-	"github.com/google/uuid"
 	"google.golang.org/api/googleapi"
 	"google.golang.org/api/iterator"
 
@@ -129,13 +128,15 @@ func (a *answer) start(sql string, parameters []bq.QueryParameter, wait time.Dur
 	}
 	q := a.query(sql, parameters)
 	q.JobTimeout = wait
-	q.JobID = "sparrow_query_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	job, err := q.Run(a.ctx)
+	q.JobID = jobID("query")
+	err = a.e.insist(a.ctx, func() (final bool, err error) {
+		a.job, err = a.e.submit(a.ctx, q)
+		return permanent(err), err
+	})
 	if err != nil {
 		return err // if it runs all the same, it ends at its own time limit
 	}
-	a.job = job
-	if a.rows, err = job.Read(a.ctx); err != nil {
+	if a.rows, err = a.job.Read(a.ctx); err != nil {
 		return err
 	}
 	for _, f := range a.rows.Schema {

@@ -23,27 +23,14 @@ func (e *Engine) bound(ctx context.Context) (context.Context, context.CancelFunc
 
 // run runs a statement of ours that answers nothing, such as one that makes a table.
 func (e *Engine) run(ctx context.Context, sql string) error {
+	q := e.rest.Query(sql)
+	q.Location = e.o.Location
 	return e.insist(ctx, func() (final bool, err error) {
 		ctx, cancel := e.bound(ctx)
 		defer cancel()
-		q := e.rest.Query(sql)
-		q.Location = e.o.Location
-		err = finish(ctx, q)
+		_, err = e.attempt(ctx, q, "make")
 		return permanent(err), err
 	})
-}
-
-// finish runs a statement that answers nothing to its end.
-func finish(ctx context.Context, q *bq.Query) error {
-	job, err := q.Run(ctx)
-	if err != nil {
-		return err
-	}
-	s, err := job.Wait(ctx)
-	if err != nil {
-		return err
-	}
-	return s.Err()
 }
 
 // atOnce is how many statements of ours run at the same time.

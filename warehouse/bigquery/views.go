@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // list writes columns as a SELECT names them, after a prefix.
@@ -115,30 +116,6 @@ func (n names) outcomes(stack event.Stack, and string) string {
 		"WHERE TRUE\nQUALIFY ROW_NUMBER() OVER (PARTITION BY " + key + " ORDER BY revision DESC, number DESC) = 1"
 }
 
-// role is a dataset of views that shows, of each frame, the stack that has a certain role for it.
-type role struct {
-	dataset string
-	other   bool // the stack that is not live
-}
-
-var roles = []role{{"live", false}, {"staging", true}}
-
-// spans are the frames for which stack has the role.
-func (r role) spans(t event.Timeline, stack event.Stack) []event.Span {
-	if r.other {
-		stack = stack.Other()
-	}
-	return t.Spans(stack)
-}
-
-// now is the stack that has the role for frames still to come; empty before the first control record.
-func (r role) now(t event.Timeline) event.Stack {
-	if live := t.Live(); live == "" || !r.other {
-		return live
-	}
-	return t.Live().Other()
-}
-
 // cutViews are those that depend on the timeline or on the columns of raw_normalized: live and staging cut both stacks'
 // logs by frame ranges, the timeline's as literals, so that BigQuery skips what lies outside by the bounds of its
 // clustered blocks, and leave tombstones out. raw_normalized of the stacks comes first, since the others read it.
@@ -148,7 +125,7 @@ func (n names) cutViews(t event.Timeline, all properties) []string {
 
 // roleViews are live and staging.
 func (n names) roleViews(t event.Timeline, all properties) (out []string) {
-	for _, r := range roles {
+	for _, r := range rules.Roles() {
 		for _, of := range []struct {
 			name    string
 			columns []column
@@ -160,9 +137,9 @@ func (n names) roleViews(t event.Timeline, all properties) (out []string) {
 			var parts []string
 			for _, stack := range event.Stacks() {
 				parts = append(parts, fmt.Sprintf("SELECT %s, '%s' AS stack\nFROM (\n%s\n) AS e\nWHERE run = 0 AND %s",
-					list("", of.columns), stack, of.from(stack), within(r.spans(t, stack))))
+					list("", of.columns), stack, of.from(stack), r.Frames(t, stack)))
 			}
-			out = append(out, "CREATE OR REPLACE VIEW "+n.in(r.dataset, of.name)+" AS\n"+strings.Join(parts, "\nUNION ALL\n"))
+			out = append(out, "CREATE OR REPLACE VIEW "+n.in(r.Name, of.name)+" AS\n"+strings.Join(parts, "\nUNION ALL\n"))
 		}
 		out = append(out, n.normalizedUnion(r, t, all))
 	}
@@ -176,20 +153,4 @@ func (n names) stackViews(all properties) []string {
 		out = append(out, n.normalizedView(stack, all[stack]))
 	}
 	return out
-}
-
-// within is the condition that frame lies in one of the spans.
-func within(spans []event.Span) string {
-	if len(spans) == 0 {
-		return "FALSE"
-	}
-	var or []string
-	for _, s := range spans {
-		if s.Last == 0 {
-			or = append(or, fmt.Sprintf("frame >= %d", s.First))
-		} else {
-			or = append(or, fmt.Sprintf("frame BETWEEN %d AND %d", s.First, s.Last))
-		}
-	}
-	return "(" + strings.Join(or, " OR ") + ")"
 }

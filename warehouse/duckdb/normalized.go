@@ -11,6 +11,7 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
 
 // Normalise implements warehouse.Normaliser.
@@ -181,8 +182,8 @@ func normalizedView(stack event.Stack, properties []warehouse.Property) string {
 }
 
 // normalizedUnion shows both stacks' rows by role, with the columns of the stack that has the role now.
-func normalizedUnion(r role, t event.Timeline, properties map[event.Stack][]warehouse.Property) string {
-	leading := r.now(t)
+func normalizedUnion(r rules.Role, t event.Timeline, properties map[event.Stack][]warehouse.Property) string {
+	leading := r.Now(t)
 	mine := properties[leading]
 	names := warehouse.ColumnNames(mine)
 	var parts []string
@@ -200,9 +201,9 @@ func normalizedUnion(r role, t event.Timeline, properties map[event.Stack][]ware
 			}
 			columns = append(columns, fmt.Sprintf("TRY_CAST(%s AS %s) AS %s", value, columnTypes[p.Type], identifier(names[i])))
 		}
-		parts = append(parts, fmt.Sprintf(`SELECT %s, '%s' AS stack FROM %s.raw_normalized WHERE run = 0 AND %s`, strings.Join(columns, ", "), stack, stack, within(r.spans(t, stack))))
+		parts = append(parts, fmt.Sprintf(`SELECT %s, '%s' AS stack FROM %s.raw_normalized WHERE run = 0 AND %s`, strings.Join(columns, ", "), stack, stack, r.Frames(t, stack)))
 	}
-	return fmt.Sprintf("CREATE OR REPLACE VIEW %s.raw_normalized AS %s", r.schema, strings.Join(parts, " UNION ALL "))
+	return fmt.Sprintf("CREATE OR REPLACE VIEW %s.raw_normalized AS %s", r.Name, strings.Join(parts, " UNION ALL "))
 }
 
 // columnTypes are the columns' types. Integers have 128 bits, and sums of them too.

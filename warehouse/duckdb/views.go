@@ -6,31 +6,8 @@ import (
 
 	"github.com/sparrowhq/sparrow/event"
 	"github.com/sparrowhq/sparrow/warehouse"
+	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
-
-// role is a schema of views that shows, of each frame, the stack that has a certain role for it.
-type role struct {
-	schema string
-	other  bool // the stack that is not live
-}
-
-var roles = []role{{"live", false}, {"staging", true}}
-
-// spans are the frames for which stack has the role.
-func (r role) spans(t event.Timeline, stack event.Stack) []event.Span {
-	if r.other {
-		stack = stack.Other()
-	}
-	return t.Spans(stack)
-}
-
-// now is the stack that has the role for frames still to come; empty before the first control record.
-func (r role) now(t event.Timeline) event.Stack {
-	if live := t.Live(); live == "" || !r.other {
-		return live
-	}
-	return t.Live().Other()
-}
 
 // views makes everything anew that depends on the timeline or on the columns of raw_normalized: live and staging cut
 // both stacks' tables by frame ranges, the timeline's as literals, so that DuckDB skips what lies outside by its row
@@ -40,13 +17,13 @@ func views(t event.Timeline, properties map[event.Stack][]warehouse.Property) []
 	for _, stack := range event.Stacks() {
 		out = append(out, normalizedView(stack, properties[stack]))
 	}
-	for _, r := range roles {
+	for _, r := range rules.Roles() {
 		for table, shown := range map[string]string{"raw": isRow, "outcomes": isOutcome} {
 			var parts []string
 			for _, stack := range event.Stacks() {
-				parts = append(parts, fmt.Sprintf(`SELECT *, '%s' AS stack FROM %s.%s WHERE run = 0 AND %s AND %s`, stack, stack, table, within(r.spans(t, stack)), shown))
+				parts = append(parts, fmt.Sprintf(`SELECT *, '%s' AS stack FROM %s.%s WHERE run = 0 AND %s AND %s`, stack, stack, table, r.Frames(t, stack), shown))
 			}
-			out = append(out, fmt.Sprintf("CREATE OR REPLACE VIEW %s.%s AS %s", r.schema, table, strings.Join(parts, " UNION ALL ")))
+			out = append(out, fmt.Sprintf("CREATE OR REPLACE VIEW %s.%s AS %s", r.Name, table, strings.Join(parts, " UNION ALL ")))
 		}
 		out = append(out, normalizedUnion(r, t, properties))
 	}
@@ -62,20 +39,4 @@ func outcomesView(stack event.Stack) string {
 	return fmt.Sprintf(`CREATE OR REPLACE VIEW %[1]s.outcomes AS `+
 		`SELECT * FROM (SELECT * FROM %[1]s.outcomes_log WHERE revision = 0) ANTI JOIN (SELECT %[2]s FROM %[1]s.outcomes_log WHERE revision > 0) USING (%[2]s) `+
 		`UNION ALL SELECT * FROM %[1]s.outcomes_log WHERE revision > 0 QUALIFY row_number() OVER (PARTITION BY %[2]s ORDER BY revision DESC, rowid DESC) = 1`, stack, key)
-}
-
-// within is the condition that frame lies in one of the spans.
-func within(spans []event.Span) string {
-	if len(spans) == 0 {
-		return "false"
-	}
-	var or []string
-	for _, s := range spans {
-		if s.Last == 0 {
-			or = append(or, fmt.Sprintf("frame >= %d", s.First))
-		} else {
-			or = append(or, fmt.Sprintf("frame BETWEEN %d AND %d", s.First, s.Last))
-		}
-	}
-	return "(" + strings.Join(or, " OR ") + ")"
 }

@@ -18,7 +18,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"cloud.google.com/go/bigquery/storage/apiv1/storagepb"
 	_ "github.com/duckdb/duckdb-go/v2" // the driver
@@ -53,6 +55,7 @@ type Server struct {
 	rules   []*rule
 	late    []*lateAppend
 	serial  int
+	ahead   time.Duration // of the machine's clock
 	counts  map[string]int
 	asked   []string // statements of jobs, in order
 }
@@ -88,7 +91,7 @@ func (s *Server) prepare() error {
 	}
 	defer conn.Close()
 	setup := []string{fmt.Sprintf("ATTACH ':memory:' AS %q", s.o.Project), fmt.Sprintf("USE %q", s.o.Project)}
-	for _, m := range macros {
+	for _, m := range append(slices.Clone(macros), clock(0)) {
 		setup = append(setup, "CREATE MACRO "+m)
 	}
 	for _, q := range append(setup, "SET GLOBAL enable_external_access = false") {
@@ -130,6 +133,19 @@ func (s *Server) Statements() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.asked)
+}
+
+// Jobs returns how many query jobs there are whose statement has part in it. A job that is asked for again is one.
+func (s *Server) Jobs(part string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, j := range s.jobs {
+		if strings.Contains(j.config.Query.Query, part) {
+			n++
+		}
+	}
+	return n
 }
 
 // Exec runs a statement of DuckDB's on what is stored, for tests that look or interfere from outside.

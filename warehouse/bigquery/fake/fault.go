@@ -1,8 +1,11 @@
 package fake
 
 import (
+	"encoding/json"
+	"strings"
 	"sync"
 
+	bq "google.golang.org/api/bigquery/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -31,6 +34,7 @@ const (
 	StreamGone    Kind = "stream gone"       // AppendRows: there is no such stream any more
 	TableHidden   Kind = "table not visible" // AppendRows, CreateWriteStream: the table is not there yet
 	SchemaBehind  Kind = "schema behind"     // AppendRows: the table lacks a column, for all the writer knows
+	JobFails      Kind = "job fails"         // jobs.insert: the job is made, and fails with nothing done
 	Conflict      Kind = "conflict"          // tables.patch: somebody else changed it first
 )
 
@@ -38,9 +42,10 @@ const (
 type Fault struct {
 	Call  string // AppendRows, CreateWriteStream, FinalizeWriteStream, jobs.insert, jobs.query, jobs.get, jobs.getQueryResults, tables.get, tables.patch
 	Kind  Kind
-	Every int // each n-th call; 0: each
-	Times int // so often at most; 0: without end
-	After int // of some kinds
+	Every int    // each n-th call; 0: each
+	Times int    // so often at most; 0: without end
+	After int    // of some kinds
+	Of    string // jobs.insert: only jobs whose statement has this in it, and no dry runs; empty: all
 }
 
 // rule is a fault with its counts; guarded by Server.mu.
@@ -70,13 +75,13 @@ func (s *Server) Hits() int {
 	return n
 }
 
-// strike counts a call, and says what goes wrong with it.
-func (s *Server) strike(call string) *Fault {
+// strike counts a call, and says what goes wrong with it. body is a REST call's.
+func (s *Server) strike(call string, body []byte) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counts[call]++
 	for _, r := range s.rules {
-		if r.Call != call {
+		if r.Call != call || r.Of != "" && !r.means(body) {
 			continue
 		}
 		r.seen++
@@ -88,6 +93,13 @@ func (s *Server) strike(call string) *Fault {
 		return &f
 	}
 	return &Fault{}
+}
+
+// means reports whether a call asks for a job that the fault is about.
+func (f *Fault) means(body []byte) bool {
+	var in bq.Job
+	return json.Unmarshal(body, &in) == nil && in.Configuration != nil && in.Configuration.Query != nil && !in.Configuration.DryRun &&
+		strings.Contains(in.Configuration.Query.Query, f.Of)
 }
 
 // storageError is an error of the Storage API with its code.

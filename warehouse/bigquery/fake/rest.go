@@ -31,7 +31,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &problem{http.StatusUnauthorized, "authError", "Invalid Credentials"})
 		return
 	}
-	f := s.strike(call)
+	f := s.strike(call, body)
 	switch f.Kind {
 	case RequestLost:
 		panic(http.ErrAbortHandler)
@@ -47,6 +47,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case Unauthenticated:
 		refuse(w, &problem{http.StatusUnauthorized, "authError", "Invalid Credentials"})
 		return
+	case JobFails:
+		handler = s.insertFailing
 	case Refused:
 		refuse(w, &problem{http.StatusBadRequest, "invalid", "refused by fault"})
 		return
@@ -110,6 +112,15 @@ func refuse(w http.ResponseWriter, p *problem) {
 }
 
 func (s *Server) insertJob(r *http.Request, _ []string, body []byte) (any, *problem) {
+	return s.addJob(r, body, nil)
+}
+
+func (s *Server) insertFailing(r *http.Request, _ []string, body []byte) (any, *problem) {
+	return s.addJob(r, body, &problem{http.StatusBadRequest, "jobBackendError", "The job encountered an error during execution. Retrying the job may solve the problem."})
+}
+
+// addJob makes a job, which fails with fault if there is one.
+func (s *Server) addJob(r *http.Request, body []byte, fault *problem) (any, *problem) {
 	var in bq.Job
 	if err := json.Unmarshal(body, &in); err != nil || in.Configuration == nil || in.Configuration.Query == nil {
 		return nil, &problem{http.StatusBadRequest, "invalid", "the fake has query jobs only"}
@@ -124,6 +135,9 @@ func (s *Server) insertJob(r *http.Request, _ []string, body []byte) (any, *prob
 		in.Statistics = s.statistics(st.kind)
 		return in, nil
 	}
+	if fault != nil {
+		p = fault
+	}
 	j := &job{config: in.Configuration, done: make(chan struct{})}
 	if st != nil {
 		j.kind = st.kind
@@ -132,9 +146,6 @@ func (s *Server) insertJob(r *http.Request, _ []string, body []byte) (any, *prob
 		j.id = in.JobReference.JobId
 	}
 	s.mu.Lock()
-	if !strings.HasPrefix(j.id, "sparrow_query_") {
-		s.asked = append(s.asked, in.Configuration.Query.Query)
-	}
 	if j.id == "" {
 		s.serial++
 		j.id = fmt.Sprintf("job_%d", s.serial)
@@ -142,6 +153,9 @@ func (s *Server) insertJob(r *http.Request, _ []string, body []byte) (any, *prob
 	if s.jobs[j.id] != nil {
 		s.mu.Unlock()
 		return nil, &problem{http.StatusConflict, "duplicate", "Already Exists: Job " + s.o.Project + ":US." + j.id}
+	}
+	if !strings.HasPrefix(j.id, "sparrow_query_") {
+		s.asked = append(s.asked, in.Configuration.Query.Query)
 	}
 	if p == nil {
 		s.start(j, st)
@@ -281,70 +295,4 @@ func (s *Server) answer(r *http.Request, j *job, first int) (any, *problem) {
 		out.PageToken = strconv.Itoa(last)
 	}
 	return out, nil
-}
-
-func (s *Server) deleteDataset(r *http.Request, path []string, _ []byte) (any, *problem) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for name, t := range s.tables {
-		if t.dataset == path[3] {
-			delete(s.tables, name)
-		}
-	}
-	if _, err := s.db.ExecContext(r.Context(), fmt.Sprintf("DROP SCHEMA %q.%q CASCADE", s.o.Project, path[3])); err != nil {
-		return nil, &problem{http.StatusNotFound, "notFound", "Not found: Dataset " + path[3]}
-	}
-	return struct{}{}, nil
-}
-
-func (s *Server) getTable(_ *http.Request, path []string, _ []byte) (any, *problem) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t := s.tables[path[3]+"."+path[5]]
-	if t == nil {
-		return nil, &problem{http.StatusNotFound, "notFound", "Not found: Table " + s.o.Project + ":" + path[3] + "." + path[5]}
-	}
-	return s.describe(t), nil
-}
-
-func (s *Server) describe(t *table) *bq.Table {
-	out := &bq.Table{
-		Id: s.o.Project + ":" + t.dataset + "." + t.name, Type: "TABLE", Description: t.description, Etag: fmt.Sprintf("etag-%d", t.etag), Schema: &bq.TableSchema{},
-		TableReference: &bq.TableReference{ProjectId: s.o.Project, DatasetId: t.dataset, TableId: t.name},
-	}
-	if t.partition != "" {
-		days, _ := strconv.ParseInt(t.options["partition_expiration_days"], 10, 64)
-		out.TimePartitioning = &bq.TimePartitioning{Type: "DAY", Field: t.partition, ExpirationMs: days * 24 * 3600 * 1000}
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, c := range t.columns {
-		kind := c.kind
-		if kind == "INT64" {
-			kind = "INTEGER"
-		}
-		out.Schema.Fields = append(out.Schema.Fields, &bq.TableFieldSchema{Name: c.name, Type: kind, Mode: "NULLABLE"})
-	}
-	return out
-}
-
-func (s *Server) patchTable(r *http.Request, path []string, body []byte) (any, *problem) {
-	var in bq.Table
-	if err := json.Unmarshal(body, &in); err != nil {
-		return nil, &problem{http.StatusBadRequest, "invalid", err.Error()}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t := s.tables[path[3]+"."+path[5]]
-	switch want := r.Header.Get("If-Match"); {
-	case t == nil:
-		return nil, &problem{http.StatusNotFound, "notFound", "Not found: Table " + path[3] + "." + path[5]}
-	case want != "" && want != fmt.Sprintf("etag-%d", t.etag):
-		return nil, &problem{http.StatusPreconditionFailed, "conditionNotMet", "Precondition check failed."}
-	case len(in.Description) > 16384:
-		return nil, &problem{http.StatusBadRequest, "invalid", "Description too long"}
-	}
-	t.description = in.Description
-	t.etag++
-	return s.describe(t), nil
 }

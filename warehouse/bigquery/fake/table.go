@@ -69,11 +69,10 @@ func (t *table) lacks(form protoreflect.MessageDescriptor) string {
 }
 
 // decode returns the rows' values in the order of the table's columns, and what is wrong with them.
-func (t *table) decode(form protoreflect.MessageDescriptor, rows [][]byte) (values [][]driver.Value, bad []*storagepb.RowError) {
+func (t *table) decode(form protoreflect.MessageDescriptor, rows [][]byte, now time.Time) (values [][]driver.Value, bad []*storagepb.RowError) {
 	t.mu.Lock()
 	columns := t.columns
 	t.mu.Unlock()
-	now := time.Now()
 	for i, data := range rows {
 		refuse := func(message string) {
 			bad = append(bad, &storagepb.RowError{Index: int64(i), Code: storagepb.RowError_FIELDS_ERROR, Message: message})

@@ -130,7 +130,7 @@ var types = map[string]string{
 // functions are called otherwise in DuckDB. Those that are not the same under another name are macros, below.
 var functions = map[string]string{
 	"TIMESTAMP_MICROS": "make_timestamp", "UNIX_MICROS": "epoch_us", "SAFE_CAST": "TRY_CAST", "BYTE_LENGTH": "octets", "GENERATE_ARRAY": "generate_series",
-	"FARM_FINGERPRINT": "fingerprint", "TO_JSON_STRING": "json_text", "JSON_VALUE": "json_value_at", "JSON_QUERY": "json_at", "REGEXP_CONTAINS": "regexp_matches", "IS_INF": "isinf", "IS_NAN": "isnan", "SUBSTR": "substr", "ERROR": "error", "DIV": "quotient", "STRPOS": "found_at", "CURRENT_TIMESTAMP": "now",
+	"FARM_FINGERPRINT": "fingerprint", "TO_JSON_STRING": "json_text", "JSON_VALUE": "json_value_at", "JSON_QUERY": "json_at", "REGEXP_CONTAINS": "regexp_matches", "IS_INF": "isinf", "IS_NAN": "isnan", "SUBSTR": "substr", "ERROR": "error", "DIV": "quotient", "STRPOS": "found_at", "CURRENT_TIMESTAMP": "clock",
 	"CODE_POINTS_TO_STRING": "code_points", "SHA256": "sha256_bytes", "JSON_TYPE": "json_kind", "SAFE_CONVERT_BYTES_TO_STRING": "bytes_text",
 }
 

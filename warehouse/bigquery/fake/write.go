@@ -99,7 +99,7 @@ func (s *Server) faulty(ctx context.Context, f *Fault, do func() error) error {
 
 // CreateWriteStream implements the Storage API.
 func (s *Server) CreateWriteStream(ctx context.Context, r *storagepb.CreateWriteStreamRequest) (w *storagepb.WriteStream, err error) {
-	f := s.strike("CreateWriteStream")
+	f := s.strike("CreateWriteStream", nil)
 	if f.Kind == TableHidden {
 		return nil, storageError(codes.NotFound, storagepb.StorageError_TABLE_NOT_FOUND, r.GetParent(), "Requested entity was not found.")
 	}
@@ -124,7 +124,7 @@ func (s *Server) CreateWriteStream(ctx context.Context, r *storagepb.CreateWrite
 
 // FinalizeWriteStream implements the Storage API.
 func (s *Server) FinalizeWriteStream(ctx context.Context, r *storagepb.FinalizeWriteStreamRequest) (a *storagepb.FinalizeWriteStreamResponse, err error) {
-	err = s.faulty(ctx, s.strike("FinalizeWriteStream"), func() error {
+	err = s.faulty(ctx, s.strike("FinalizeWriteStream", nil), func() error {
 		st, err := s.streamFor(r.GetName())
 		if err != nil {
 			return err
@@ -164,7 +164,7 @@ func (s *Server) AppendRows(call storagepb.BigQueryWrite_AppendRowsServer) error
 		if err != nil {
 			return nil // the caller is done
 		}
-		f := s.strike("AppendRows")
+		f := s.strike("AppendRows", nil)
 		s.pass()
 		if err := f.before(); err != nil {
 			return err
@@ -275,7 +275,7 @@ func (s *Server) append(st *stream, form protoreflect.MessageDescriptor, r *stor
 	if extra := st.table.lacks(form); extra != "" {
 		return nil, storageError(codes.InvalidArgument, storagepb.StorageError_SCHEMA_MISMATCH_EXTRA_FIELDS, st.name, "Input schema has more fields than BigQuery schema, extra fields: '"+extra+"'")
 	}
-	values, bad := st.table.decode(form, rows)
+	values, bad := st.table.decode(form, rows, s.now())
 	if len(bad) > 0 {
 		return &storagepb.AppendRowsResponse{
 			Response:  &storagepb.AppendRowsResponse_Error{Error: status.New(codes.InvalidArgument, "Errors found while processing rows. Please refer to the row_errors field for details.").Proto()},

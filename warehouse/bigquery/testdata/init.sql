@@ -318,21 +318,21 @@ WHERE TRUE
 QUALIFY ROW_NUMBER() OVER (PARTITION BY sequence ORDER BY generation) = 1;
 
 CREATE OR REPLACE VIEW `my-project`.`shop_sparrow`.`spans` AS
-SELECT stack, run, cursorStage AS stage, cursorFirst AS `first`, frame AS `last`, cursorRows AS `rows`, cursorFrom AS `from`, cursorTo AS `to`, cursorOdd AS odd
+SELECT stack, run, cursorStage AS stage, cursorFirst AS `first`, CASE WHEN request > 0 OR item > 0 OR frame = 0 THEN frame ELSE frame - 1 END AS `last`, cursorRows AS `rows`, cursorFrom AS `from`, cursorTo AS `to`, cursorOdd AS odd
 FROM (
-SELECT 'green' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+SELECT 'green' AS stack, run, frame, request, item, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
 FROM `my-project`.`shop_green`.`raw_log`
 WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
 UNION ALL
-SELECT 'green' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+SELECT 'green' AS stack, run, frame, request, item, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
 FROM `my-project`.`shop_green`.`outcomes_log`
 WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
 UNION ALL
-SELECT 'blue' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+SELECT 'blue' AS stack, run, frame, request, item, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
 FROM `my-project`.`shop_blue`.`raw_log`
 WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
 UNION ALL
-SELECT 'blue' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+SELECT 'blue' AS stack, run, frame, request, item, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
 FROM `my-project`.`shop_blue`.`outcomes_log`
 WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
 ) AS m
@@ -396,21 +396,21 @@ SELECT stack, `table`, CAST(TIMESTAMP_MICROS(number * 86400000000) AS DATE) AS d
 FROM (
 SELECT stack, 'outcomes_log' AS `table`, DIV(`from`, 86400000000) AS number, 91 AS keep, `first`, `last`, `rows`
 FROM (
-SELECT stack, run, cursorStage AS stage, cursorFirst AS `first`, frame AS `last`, cursorRows AS `rows`, cursorFrom AS `from`, cursorTo AS `to`, cursorOdd AS odd
+SELECT stack, run, cursorStage AS stage, cursorFirst AS `first`, CASE WHEN request > 0 OR item > 0 OR frame = 0 THEN frame ELSE frame - 1 END AS `last`, cursorRows AS `rows`, cursorFrom AS `from`, cursorTo AS `to`, cursorOdd AS odd
 FROM (
-SELECT 'green' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+SELECT 'green' AS stack, run, frame, request, item, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
 FROM `my-project`.`shop_green`.`raw_log`
 WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
 UNION ALL
-SELECT 'green' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+SELECT 'green' AS stack, run, frame, request, item, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
 FROM `my-project`.`shop_green`.`outcomes_log`
 WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
 UNION ALL
-SELECT 'blue' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+SELECT 'blue' AS stack, run, frame, request, item, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
 FROM `my-project`.`shop_blue`.`raw_log`
 WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
 UNION ALL
-SELECT 'blue' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+SELECT 'blue' AS stack, run, frame, request, item, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
 FROM `my-project`.`shop_blue`.`outcomes_log`
 WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
 ) AS m
@@ -420,21 +420,21 @@ WHERE stack = 'green' AND stage <> 'raw' AND DIV(`from`, 86400000000) + 91 <= DI
 UNION ALL
 SELECT stack, 'outcomes_log' AS `table`, DIV(`from`, 86400000000) AS number, 91 AS keep, `first`, `last`, `rows`
 FROM (
-SELECT stack, run, cursorStage AS stage, cursorFirst AS `first`, frame AS `last`, cursorRows AS `rows`, cursorFrom AS `from`, cursorTo AS `to`, cursorOdd AS odd
+SELECT stack, run, cursorStage AS stage, cursorFirst AS `first`, CASE WHEN request > 0 OR item > 0 OR frame = 0 THEN frame ELSE frame - 1 END AS `last`, cursorRows AS `rows`, cursorFrom AS `from`, cursorTo AS `to`, cursorOdd AS odd
 FROM (
-SELECT 'green' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+SELECT 'green' AS stack, run, frame, request, item, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
 FROM `my-project`.`shop_green`.`raw_log`
 WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
 UNION ALL
-SELECT 'green' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+SELECT 'green' AS stack, run, frame, request, item, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
 FROM `my-project`.`shop_green`.`outcomes_log`
 WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
 UNION ALL
-SELECT 'blue' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+SELECT 'blue' AS stack, run, frame, request, item, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
 FROM `my-project`.`shop_blue`.`raw_log`
 WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
 UNION ALL
-SELECT 'blue' AS stack, run, frame, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
+SELECT 'blue' AS stack, run, frame, request, item, cursorStage, cursorRows, cursorFirst, cursorFrom, cursorTo, cursorOdd
 FROM `my-project`.`shop_blue`.`outcomes_log`
 WHERE `timestamp` IS NULL AND cursorStage IS NOT NULL
 ) AS m
