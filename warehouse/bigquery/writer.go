@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/telemetry"
 	"github.com/sparrowhq/sparrow/warehouse"
 	"github.com/sparrowhq/sparrow/warehouse/rules"
 )
@@ -30,6 +31,7 @@ type writer struct {
 	// Owned by run, and by Open before it.
 	stream *stream // nil: the table must be taken over first
 	offset int64   // rows in it
+	outage telemetry.Outage
 }
 
 func newWriter(e *Engine, stack event.Stack, l log) *writer {
@@ -111,7 +113,7 @@ func (w *writer) step(work []*pending) (left []*pending) {
 	}
 	ctx := w.e.running
 	if err := w.takeOver(ctx); err != nil {
-		w.report("table not taken over", err, 0)
+		w.report("a table is not taken over", err, 0)
 		fail(work, err)
 		return nil
 	}
@@ -157,7 +159,7 @@ func (w *writer) pack(ctx context.Context, load *payload, p *pending, full map[r
 	}
 	if news, err := w.e.learn(ctx, p.batch); err != nil {
 		if news {
-			w.report("journal or timeline not kept", err, 0)
+			w.report("journal or timeline are not kept", err, 0)
 		}
 		return false, err
 	}
@@ -190,6 +192,7 @@ func (w *writer) send(ctx context.Context, load *payload) error {
 		w.offset += int64(len(rows))
 		w.moved(load)
 		w.e.metrics.appended(w, len(load.rows), time.Since(start))
+		w.outage.Over(w.e.o.Telemetry, "appends work again", slog.String("stack", string(w.stack)))
 		return nil
 	}
 	// What is in and what is not, the table tells once nobody can write to the stream any more. Only a first refusal is
@@ -198,14 +201,14 @@ func (w *writer) send(ctx context.Context, load *payload) error {
 		w.drop()
 	}
 	err = fmt.Errorf("warehouse: %d rows to %s: %w", len(load.rows), w.e.names.table(w.table), brief(err))
-	w.report("append failed", err, len(load.rows))
+	w.report("appends fail", err, len(load.rows))
 	return err
 }
 
-// report says what failed, to whoever watches the process; the callers are told too.
+// report says what fails, to whoever watches the process; the callers are told too, and try again.
 func (w *writer) report(what string, err error, rows int) {
 	w.e.metrics.failures.Inc()
-	w.e.o.Telemetry.Failure(what, err, slog.String("stack", string(w.stack)), slog.Int("rows", rows))
+	w.outage.Failed(w.e.o.Telemetry, what, err, slog.String("stack", string(w.stack)), slog.Int("rows", rows))
 }
 
 func (w *writer) moved(load *payload) {

@@ -140,6 +140,7 @@ func (e *Engine) foldOnce() error {
 	if err := syncFolder(filepath.Dir(e.o.Path)); err != nil {
 		return &commitError{fmt.Errorf("checkpoint: sync of the folder: %w", err)}
 	}
+	e.names.prune()
 	if !beside {
 		e.full = time.Now()
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -151,6 +152,13 @@ func appendsBeside(t *testing.T, e *Engine) bool {
 	if err := <-folded; err != nil {
 		t.Fatal(err)
 	}
+	e.names.mu.Lock()
+	for _, f := range e.names.known {
+		if info, err := f.Stat(); err != nil || info.Sys().(*syscall.Stat_t).Nlink == 0 {
+			t.Errorf("a log that was folded is kept open, %v: some append will have to wait until it is freed", err)
+		}
+	}
+	e.names.mu.Unlock()
 	if err := <-candidate; err != nil {
 		t.Error(err)
 	}

@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"syscall"
 )
 
 // logs are the names a log may have: the one while the other is folded into the file, then it takes over its name.
@@ -68,6 +70,25 @@ func (n *logNames) close() {
 		f.Close()
 	}
 	n.known = nil
+}
+
+// prune closes the logs that have no name any more. That frees what may be many megabytes, 20 ms of work, which an append
+// would otherwise find to do at the next log.
+func (n *logNames) prune() {
+	n.mu.Lock()
+	var gone []*os.File
+	n.known = slices.DeleteFunc(n.known, func(f *os.File) bool {
+		info, err := f.Stat()
+		if err != nil || info.Sys().(*syscall.Stat_t).Nlink > 0 {
+			return false
+		}
+		gone = append(gone, f)
+		return true
+	})
+	n.mu.Unlock()
+	for _, f := range gone {
+		f.Close()
+	}
 }
 
 // syncNames makes the names of the logs durable if they are not yet. DuckDB syncs a log's bytes, but makes a new one at

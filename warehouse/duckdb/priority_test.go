@@ -1,15 +1,18 @@
 package duckdb
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/telemetry"
 	"github.com/sparrowhq/sparrow/warehouse"
 )
 
@@ -217,5 +220,34 @@ func TestOneBadBatchSparesItsNeighbours(t *testing.T) {
 	}
 	if err := checkCounts(c, event.Green); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestFailingAppendsAreSaidOnce: whoever appends tries again, so the log has one warning, and a word when it is over.
+func TestFailingAppendsAreSaidOnce(t *testing.T) {
+	var log bytes.Buffer
+	tel, err := telemetry.New(telemetry.Options{Process: "warehouse", Output: &log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := openTest(t, Options{Telemetry: tel})
+	e.fault = func(*transaction) error { return errors.New("planted") }
+	for range 5 {
+		if _, err := e.Append(t.Context(), frames(event.Green, 0, 3, 1)); err == nil {
+			t.Fatal("it was appended all the same")
+		}
+	}
+	e.fault = nil
+	for at := range uint64(3) {
+		from := uint64(0)
+		if at > 0 {
+			from = at + 2
+		}
+		if _, err := e.Append(t.Context(), frames(event.Green, from, at+3, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if text := log.String(); strings.Count(text, "level=") != 2 || !strings.Contains(text, `level=WARN msg="appends fail; trying again"`) || !strings.Contains(text, `level=INFO msg="appends work again"`) {
+		t.Errorf("the log:\n%s", text)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	native "github.com/duckdb/duckdb-go-bindings"
 
 	"github.com/sparrowhq/sparrow/event"
+	"github.com/sparrowhq/sparrow/telemetry"
 )
 
 // writer is the one goroutine that appends for a stack: it packs whatever waits into as few transactions as its bound
@@ -26,6 +27,7 @@ type writer struct {
 	lines  *appender // of cursors
 
 	// Owned by run.
+	outage  telemetry.Outage
 	single  int // how many batches to try one at a time, since together they failed
 	commits int // since the rows were counted
 
@@ -197,11 +199,12 @@ func (w *writer) attempt(try []*pending) (t *transaction, refused []refusal, ope
 	if err == nil {
 		w.e.state.commit(t)
 		w.e.metrics.committed(w.stack, t, time.Since(start))
+		w.outage.Over(w.e.o.Telemetry, "appends work again", slog.String("stack", string(w.stack)))
 		return t, refused, w.e.opened, nil
 	}
 	err = fmt.Errorf("warehouse: %d rows and %d outcomes of %s: %w", t.rows[rawRows], t.rows[outcomes], w.stack, err)
 	w.e.metrics.failures.Inc()
-	w.e.o.Telemetry.Failure("append failed", err, slog.String("stack", string(w.stack)), slog.Int("rows", t.rows[rawRows]), slog.Int("outcomes", t.rows[outcomes]))
+	w.outage.Failed(w.e.o.Telemetry, "appends fail", err, slog.String("stack", string(w.stack)), slog.Int("rows", t.rows[rawRows]), slog.Int("outcomes", t.rows[outcomes]))
 	if !broken(err) {
 		if again := w.reset(); again != nil {
 			err = &commitError{fmt.Errorf("%w; then: %w", err, again)}
