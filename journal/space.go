@@ -15,6 +15,7 @@ type space struct {
 	sync.Mutex
 	bytes    uint64 // in the main stream
 	reserved uint64 // by publishes under way
+	added    uint64 // to bytes by what was stored, ever
 	limit    uint64 // of the same, in bytes; frames get 95 % of it
 	first    uint64 // first and last sequence of the main stream
 	last     uint64
@@ -75,15 +76,20 @@ func (j *Journal) refresh(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	info, err := e.lookup(ctx, mainStream)
-	j.space.Lock()
-	defer j.space.Unlock()
 	s := &j.space
+	s.Lock()
+	added := s.added
+	s.Unlock()
+	info, err := e.lookup(ctx, mainStream)
+	s.Lock()
+	defer s.Unlock()
 	if err != nil {
 		s.err = err
 		return err
 	}
-	s.bytes, s.first, s.last, s.limit = info.State.Bytes, info.State.FirstSeq, info.State.LastSeq, j.frameLimit(info)
+	// What was stored meanwhile may be in the answer or not: rather count it twice until the next look than let a frame in
+	// for which there is no room.
+	s.bytes, s.first, s.last, s.limit = info.State.Bytes+s.added-added, info.State.FirstSeq, max(s.last, info.State.LastSeq), j.frameLimit(info)
 	s.looked = time.Time{}
 	s.err = j.roomLocked(0)
 	return nil
@@ -154,6 +160,7 @@ func (j *Journal) stored(size, sequence uint64) {
 	defer j.space.Unlock()
 	s := &j.space
 	s.bytes += size
+	s.added += size
 	s.free -= int64(size)
 	s.last = max(s.last, sequence)
 	s.err = j.roomLocked(0)

@@ -86,9 +86,10 @@ func newFiles(t testing.TB) files {
 	return files{t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")}
 }
 
+// write replaces both files, as nearly at once as can be: a pair that is half replaced at two looks is reported.
 func (f files) write(cert, key []byte) {
 	f.t.Helper()
-	if err := errors.Join(os.WriteFile(f.key, key, 0o600), os.WriteFile(f.cert, cert, 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(f.key+".new", key, 0o600), os.WriteFile(f.cert+".new", cert, 0o600), os.Rename(f.key+".new", f.key), os.Rename(f.cert+".new", f.cert)); err != nil {
 		f.t.Fatal(err)
 	}
 }
