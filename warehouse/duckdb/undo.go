@@ -15,7 +15,7 @@ import (
 
 // A checkpoint of DuckDB 1.5 writes what is new into free blocks, and last a header that names them; but the blocks that
 // hold its metadata it writes in place, as soon as they have any room. A kill or a power cut amid such a write leaves a
-// block of which neither the old nor the new is whole, and with it a file that does not open: one kill in some 270, if
+// block of which neither the old nor the new is whole, and with it a file that does not open: one kill in some 500, if
 // checkpoints run all the time. So their before-images are put into an undo file first, and put back when the file is next
 // opened, as far as they are torn. See docs/decisions/0021-checkpoints.md.
 
