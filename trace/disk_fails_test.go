@@ -1,35 +1,19 @@
 package trace_test
 
 import (
-	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sparrowhq/sparrow/service"
-	"github.com/sparrowhq/sparrow/telemetry"
 	"github.com/sparrowhq/sparrow/trace/sandbox"
-	"github.com/sparrowhq/sparrow/warehouse/served"
 )
 
 // The disk takes nothing at the moment at which the vendors' answers come: what they said is kept, said to be stuck, and made
 // durable once the disk takes it. Nothing is sent again for it, and nothing is forgotten.
 func TestResultsWaitForTheDisk(t *testing.T) {
 	v, w := startVendors(t), openWarehouse(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	l := listen(t)
-	serving := make(chan error, 1)
-	go func() {
-		serving <- service.Serve(ctx, telemetry.Discard(), l, served.Handler(served.Options{Warehouse: w, Secret: secret}), time.Second)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-serving; err != nil {
-			t.Error(err)
-		}
-	})
+	l := serveWarehouse(t, w)
 	s := spawn(t, t.TempDir(), v.url, "http://"+l.Addr().String())
 	t.Cleanup(s.kill)
 	files := func(bytes uint64) { // as large as that the process may make its files

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -21,6 +22,7 @@ import (
 	"github.com/sparrowhq/sparrow/telemetry"
 	"github.com/sparrowhq/sparrow/trace"
 	"github.com/sparrowhq/sparrow/trace/sandbox"
+	"github.com/sparrowhq/sparrow/warehouse"
 	"github.com/sparrowhq/sparrow/warehouse/served"
 )
 
@@ -115,11 +117,9 @@ func (s *spawned) kill() {
 	s.client.CloseIdleConnections()
 }
 
-// Killed at random moments, with a vendor that loses answers, with roles that flip in the middle of deliveries and
-// deliveries that come again: each allowed event is at each vendor's right project, once in the vendor's eyes, and has one
-// outcome at each stage. A vendor that knows no key may have gotten an event twice only if it is listed.
-func TestKilledAtRandom(t *testing.T) {
-	v, w := startVendors(t), openWarehouse(t)
+// serveWarehouse serves w to the processes of a test, until it ends.
+func serveWarehouse(t *testing.T, w warehouse.Warehouse) net.Listener {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	l := listen(t)
 	serving := make(chan error, 1)
@@ -128,8 +128,19 @@ func TestKilledAtRandom(t *testing.T) {
 	}()
 	t.Cleanup(func() {
 		cancel()
-		<-serving
+		if err := <-serving; err != nil {
+			t.Error(err)
+		}
 	})
+	return l
+}
+
+// Killed at random moments, with a vendor that loses answers, with roles that flip in the middle of deliveries and
+// deliveries that come again: each allowed event is at each vendor's right project, once in the vendor's eyes, and has one
+// outcome at each stage. A vendor that knows no key may have gotten an event twice only if it is listed.
+func TestKilledAtRandom(t *testing.T) {
+	v, w := startVendors(t), openWarehouse(t)
+	l := serveWarehouse(t, w)
 	v.scenario("seed: 1\nrules:\n" +
 		"- {name: lost, vendor: heap, one_in: 7, fault: outage, mode: reset, when: after}\n" +
 		"- {name: late, vendor: amplitude, one_in: 5, fault: slow, delay: 50ms}\n" +

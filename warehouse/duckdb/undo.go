@@ -87,7 +87,8 @@ func (u *undo) save(c *conn) error {
 	return writeSynced(undoPath(u.path), image.Bytes())
 }
 
-// writeSynced makes a file durable, its name included. The file must not matter until this returns.
+// writeSynced makes a file durable, its name included. The file must not matter until this returns: so it is written in place,
+// which, unlike service.WriteFile, leaves nothing behind at a kill and syncs the folder only once.
 func writeSynced(path string, data []byte) (err error) {
 	_, missing := os.Stat(path)
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
